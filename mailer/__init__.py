@@ -1,0 +1,1 @@
+"""Mailer: encrypted mailing lists for people whose website is blocked."""

@@ -1,0 +1,167 @@
+"""The architecture on one screen: every part is built here, once, and runs in one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mailer import control
+from mailer.crypto.keyring import Keyring
+from mailer.crypto.service_secrets import ServiceSecrets
+from mailer.crypto.vault import RosterKey
+from mailer.deliverer_process import DelivererProcess
+from mailer.instance import Instance
+from mailer.inward.case import Listener
+from mailer.inward.door import Door, DoorSettings
+from mailer.inward.intake import Intake
+from mailer.inward.reader import Reader
+from mailer.inward.receive import Receiver
+from mailer.inward.server_certificate import ServerCertificate
+from mailer.inward.worker import InboxWorker
+from mailer.model.address import Address
+from mailer.outward.copies import Copies
+from mailer.outward.deliver import Deliverer, Pace
+from mailer.outward.process import worker_name
+from mailer.outward.relay import Relay, RelaySettings
+from mailer.outward.replies import ReplySender
+from mailer.store.ledger import Ledger
+
+log = logging.getLogger("mailer")
+
+
+@dataclass
+class Service:
+    """What `mailer serve` runs: the door, the inward walk, the replies, and the socket for lock and unlock."""
+
+    instance: Instance
+    keyring: Keyring
+    deliverer: DelivererProcess
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    door: Door | None = None
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises ConfigError, VaultError, StoreError before the first letter is accepted."""
+        instance = self.instance
+        database, directory = instance.database(), instance.directory()
+        await database.open()
+        reader_settings = instance.config.reader
+        certificate = ServerCertificate.load(instance.config.door.tls_certificate, instance.config.door.tls_key)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(self.deliverer.stop)
+            reader = await stack.enter_async_context(
+                Reader(
+                    memory_octets=reader_settings.memory_mib * 1024 * 1024,
+                    time_s=reader_settings.time_s,
+                    processes=reader_settings.processes,
+                )
+            )
+            relay = await stack.enter_async_context(Relay(relay_settings(instance)))
+            listener = Listener(database, self.keyring, reader, directory, utc_now)
+            public = instance.roster_public()
+            receiver = Receiver(database, self.keyring, listener, public, instance.policy, instance.providers)
+            worker = InboxWorker(receiver)
+            give_up_after_s = instance.config.delivery.give_up_after_h * 3600.0
+            replies = ReplySender(database, self.keyring, relay, worker.answered, give_up_after_s=give_up_after_s)
+            least = instance.config.door.min_free_bytes
+            disk = database.folder or instance.folder
+            intake = Intake(database, instance.transit_public(), disk, least, arrived=worker.arrived)
+
+            def knows(mailbox: Address) -> bool:
+                return directory.find(mailbox) is not None
+
+            self.door = await stack.enter_async_context(
+                Door(door_settings(instance, certificate), knows, intake.accept)
+            )
+            await stack.enter_async_context(control.listening(instance.control_path, self._answer))
+            for host, port in self.door.addresses:
+                log.info("listening on %s:%d", f"[{host}]" if ":" in host else host, port)
+            if instance.config.door.lmtp_socket is not None:
+                log.info("listening on %s", instance.config.door.lmtp_socket)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.run())
+                group.create_task(worker.purge_for_ever())
+                group.create_task(replies.run())
+                if certificate is not None:
+                    group.create_task(certificate.renew_for_ever())
+                self.is_ready.set()
+
+    async def _answer(self, request: control.Request) -> str:
+        """Do what a command over the control socket asks."""
+        if request.get("do") == "lock":
+            self.keyring.lock()
+            await self.deliverer.stop()
+            return "Locked. Letters are accepted and wait; nothing is answered or sent."
+        if request.get("do") == "unlock":
+            service, roster = request.get("service", ""), request.get("roster", "")
+            _, secrets = await asyncio.to_thread(self.instance.open_service, service)
+            if roster:
+                await asyncio.to_thread(self.instance.open_roster, roster)
+                await self.deliverer.start(service, roster)
+            self.keyring.unlock(secrets)
+            return "Unlocked, and delivering." if roster else "Unlocked."
+        return "locked" if self.keyring.is_locked else "unlocked"
+
+
+async def work(instance: Instance, secrets: ServiceSecrets, roster_key: RosterKey) -> None:
+    """Run one delivering process, `mailer work`, until cancelled."""
+    database, keyring = instance.database(), Keyring(secrets)
+    await database.open()
+    delivery = instance.config.delivery
+    give_up_after_s = delivery.give_up_after_h * 3600.0
+    pace = Pace(delivery.lease_s, delivery.batch, instance.config.relay.connections, give_up_after_s)
+    chance = random.SystemRandom()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        relay = await stack.enter_async_context(Relay(relay_settings(instance)))
+        ledger = await Ledger.open(database, roster_key)
+        copies = Copies(
+            database,
+            keyring,
+            instance.directory(),
+            utc_now,
+            chance.random,
+            instance.policy.pending_days,
+        )
+        await Deliverer(database, ledger, copies, relay, worker_name(), pace).run()
+
+
+def utc_now() -> datetime:
+    """Return the time, as all parts are given it."""
+    return datetime.now(UTC)
+
+
+def door_settings(instance: Instance, certificate: ServerCertificate | None) -> DoorSettings:
+    """Return the door's part of config.toml."""
+    door = instance.config.door
+    return DoorSettings(
+        listen=tuple((one.host, one.port) for one in door.listen),
+        lmtp_socket=door.lmtp_socket,
+        hostname=door.hostname,
+        tls=certificate.context if certificate else None,
+        max_letter_bytes=door.max_letter_bytes,
+        max_connections=door.max_connections,
+        max_connections_per_host=door.max_connections_per_host,
+        max_recipients=door.max_recipients,
+        timeout_s=door.timeout_s,
+    )
+
+
+def relay_settings(instance: Instance) -> RelaySettings:
+    """Return the relay's part of config.toml. Raises RelayUnusable where the password file cannot be read."""
+    relay = instance.config.relay
+    return RelaySettings(
+        host=relay.host or "",
+        port=relay.port,
+        security="none" if relay.tls == "none" else relay.security,
+        username=relay.username or None,
+        password=instance.relay_password(),
+        ca_file=relay.ca_file,
+        connections=relay.connections,
+        timeout_s=relay.timeout_s,
+        local_hostname=instance.config.door.hostname,
+    )

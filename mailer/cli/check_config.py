@@ -1,0 +1,27 @@
+"""mailer check-config: is everything in config.toml right?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailer.app import door_settings, relay_settings
+from mailer.cli import options
+from mailer.instance import Instance
+from mailer.inward.server_certificate import ServerCertificate
+from mailer.letters.write import Wording
+
+
+def check_config(instance_folder: options.InstanceFolder = Path()) -> None:
+    """Read config.toml and every file that it names; change nothing.
+
+    Example: mailer check-config --instance /srv/mailer
+    """
+    instance = Instance.open(instance_folder)
+    for one in instance.directory().lists:
+        Wording(one.wording)
+    door = instance.config.door
+    door_settings(instance, ServerCertificate.load(door.tls_certificate, door.tls_key))
+    relay_settings(instance)
+    print(f"{instance.config_path}: {len(instance.config.lists)} list(s), no fault found.")
+    if instance.config.relay.host is None:
+        print("Note: [relay] host is empty, so nothing will be sent.")

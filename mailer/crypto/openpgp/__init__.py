@@ -1,0 +1,155 @@
+"""OpenPGP: the one door to pysequoia, in this folder. What `keys` and `read` hold can be had from here too.
+
+Sequoia falls back to expired subkeys, overlooks some revocations and takes a certificate without Features for a modern
+one; so who may be encrypted to is decided in `certificates`, and what came out is looked at again here. Its
+exceptions carry fingerprints and stack traces and its panics are no Exception: neither leaves these files.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+
+import pysequoia
+from pysequoia import ArmorKind, Cert
+
+from mailer.crypto.openpgp import minimal, packets
+from mailer.crypto.openpgp.certificates import examine as judge
+from mailer.crypto.openpgp.claims import to_key_id
+from mailer.crypto.openpgp.failing import failing_as
+from mailer.crypto.openpgp.keys import ListKey, generate_list_key, generate_plain_key, rename_list_key, with_crlf
+from mailer.crypto.openpgp.minimal import is_usable
+from mailer.crypto.openpgp.packets import Packet, Tag
+from mailer.crypto.openpgp.read import Opened, Signature, decrypt, verify_cleartext, verify_detached
+from mailer.errors import CertificateUnusable
+from mailer.model.certificate import Certificate, Refused
+
+__all__ = [
+    "ListKey",
+    "Opened",
+    "Signature",
+    "armor_certificate",
+    "decrypt",
+    "encrypt",
+    "examine",
+    "generate_list_key",
+    "generate_plain_key",
+    "is_usable",
+    "rename_list_key",
+    "verify_cleartext",
+    "verify_detached",
+]
+
+
+def examine(blob: bytes, now: datetime) -> tuple[Certificate | Refused, ...]:
+    """Return a verdict on each certificate in `blob`, at least one; usable ones are reduced to what is needed.
+
+    blob: a stranger's bytes, binary or armored, whatever stands around the armor. Never raises and takes less than
+    two seconds; yet call it in the confined reader only.
+    """
+    return judge(blob, now, _Sequoia())
+
+
+class _Sequoia:
+    """Checks signatures by asking Sequoia to use the certificate that they are in."""
+
+    def expiry(self, certificate: bytes) -> tuple[bool, datetime | None]:
+        try:
+            with failing_as(CertificateUnusable()):
+                return True, Cert.from_bytes(certificate).expiration
+        except CertificateUnusable:
+            return False, None
+
+    def is_revoked(self, certificate: bytes) -> bool:
+        try:
+            with failing_as(CertificateUnusable()):
+                return Cert.from_bytes(certificate).is_revoked
+        except CertificateUnusable:
+            return True
+
+    def recipients(self, certificate: bytes) -> frozenset[bytes]:
+        try:
+            with failing_as(CertificateUnusable()):
+                message = pysequoia.encrypt(b"", [Cert.from_bytes(certificate)], armor=False)
+        except CertificateUnusable:
+            return frozenset()
+        return frozenset(_recipient(packet) for packet in packets.walk(message) if packet.tag == Tag.PKESK)
+
+
+def _recipient(packet: Packet) -> bytes:
+    """The key ID that a PKESK names (RFC 9580 §5.1.1, §5.1.2)."""
+    body = packet.body
+    if body[0] == 3:
+        return body[1:9]
+    return to_key_id(body[3 : 2 + body[1]].hex())
+
+
+def armor_certificate(blob: bytes) -> str:
+    """Return a binary certificate in ASCII armor, LF line ends."""
+    with failing_as(CertificateUnusable()):
+        return pysequoia.armor(blob, ArmorKind.PublicKey)
+
+
+def encrypt(plaintext: bytes, certificate: bytes, now: datetime, signer: ListKey | None = None) -> bytes:
+    """Return `plaintext` encrypted to a minimal certificate of `examine`'s: armored, no header lines, CRLF line ends.
+
+    Fresh session key, no compression. With a signer the message is signed inside (RFC 3156 §6.2). Raises
+    CertificateUnusable when nothing may be encrypted to the certificate at `now`: it never falls back to anything.
+    """
+    sheaf = minimal.read(certificate)
+    if sheaf is None or minimal.why_unusable(sheaf, now):
+        raise CertificateUnusable
+    is_v1 = minimal.reads_only_seipd_v1(sheaf)
+    with failing_as(CertificateUnusable()):
+        recipients = [Cert.from_bytes(certificate)]
+        if is_v1 and not minimal.names_features(sheaf):
+            recipients.append(_witness())
+        message = pysequoia.encrypt(plaintext, recipients, signer=signer.signer if signer else None, armor=False)
+        if len(recipients) > 1:
+            message = _without_witness(message)
+        _check_shape(message, is_v1)
+        return with_crlf(pysequoia.armor(message, ArmorKind.Message).encode())
+
+
+# Made once by GnuPG 2.2.40 (--quick-gen-key witness ed25519 cert,sign never; --quick-add-key … cv25519 encr never) in a
+# folder that was removed with the secret in it.
+_WITNESS = b"""\
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEX+5mABYJKwYBBAHaRw8BAQdAo4laF+5mDbv59CBz38KHQrV7R8Z5MdtJBWGr
+hF5OEAu0B3dpdG5lc3OIkAQTFggAOBYhBDhhdLtz9ifuhEvW98cfGybcOIT9BQJf
+7mYAAhsDBQsJCAcCBhUKCQgLAgQWAgMBAh4BAheAAAoJEMcfGybcOIT9FRUBAO7u
+sMJxFZrhTkI/d7hnXcQm0mfICqulyetkQIqqy9t5AQDIpSTg7LrpNLHpYGIQ0Isn
+W+lOKlDZujcV/VD7bpf9Dbg4BF/uZgASCisGAQQBl1UBBQEBB0B3AX1EwB6Wl/X2
+mYcnN1XLrQpDG1Is2ZVLds00Bn21YwMBCAeIeAQYFggAIBYhBDhhdLtz9ifuhEvW
+98cfGybcOIT9BQJf7mYAAhsMAAoJEMcfGybcOIT9yAABAJU+BpQYLAaoGW8Q/1i0
+D+V5h/t3NtVzc3H451YijQDRAPsGi7PiTczr1m6w96pBLKreCmXylGMyGVz9JLgM
+j3dzAg==
+=0y/J
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+
+
+@cache
+def _witness() -> Cert:
+    """A second recipient that reads SEIPD version 1 only.
+
+    Sequoia takes a certificate without Features for one that reads version 2, which the old programs that make such
+    certificates cannot. It writes what *all* recipients can read. The witness's session key packet is taken out again.
+    """
+    return Cert.from_bytes(_WITNESS)
+
+
+def _without_witness(message: bytes) -> bytes:
+    key_ids = _Sequoia().recipients(bytes(_witness()))
+    found = packets.walk(message)
+    return b"".join(each.raw for each in found if each.tag != Tag.PKESK or _recipient(each) not in key_ids)
+
+
+def _check_shape(message: bytes, is_v1: bool) -> None:
+    """Raise CertificateUnusable unless `message` is session keys and one SEIPD, in versions its reader knows."""
+    *session_keys, sealed = packets.walk(message)
+    if not session_keys or sealed.tag != Tag.SEIPD or any(each.tag != Tag.PKESK for each in session_keys):
+        raise CertificateUnusable
+    if is_v1 and (sealed.body[0] != 1 or any(each.body[0] != 3 for each in session_keys)):
+        raise CertificateUnusable

@@ -1,0 +1,171 @@
+"""Every error of ours. The docstring of each is the sentence that the operator reads: what is wrong, what to do.
+
+Nothing here, and no argument given to these classes, may carry an address, a subject, a token or a key. Expected
+outcomes are values (`model.retry.TryLater`, `model.certificate.Refusal`), not exceptions.
+"""
+
+
+class MailerError(Exception):
+    """Something went wrong in Mailer; the lines above this one say what."""
+
+    def __init__(self, detail: str = "") -> None:
+        sentence = " ".join((type(self).__doc__ or "").split())
+        super().__init__(f"{sentence} {detail}".strip())
+
+
+# --- What the operator set up ---------------------------------------------------------------------------------------
+
+
+class ConfigError(MailerError):
+    """The configuration cannot be used. Mend the line that is named and run `mailer check-config`."""
+
+
+class InstanceError(MailerError):
+    """This is not the folder of an instance. Give one with --instance DIR, or make one with `mailer init DIR`."""
+
+
+class InstanceBusy(MailerError):
+    """The register is in use: stop `mailer serve` and every `mailer work` first, or wait until a rotation has ended."""
+
+
+class ServiceNotRunning(MailerError):
+    """No service answers for this instance. Start one with `mailer serve`, as the user whom the instance belongs to."""
+
+
+class ServiceRefused(MailerError):
+    """The running service says:"""
+
+
+class ServiceRunning(MailerError):
+    """A service runs for this instance already, and goes on. End it before you start another."""
+
+
+class ControlUnusable(MailerError):
+    """The socket for `mailer lock` and `unlock` cannot be made. Look at the owner and mode of run/ in the instance."""
+
+
+class ListUnknown(MailerError):
+    """No such list here. `mailer lists show` names those that there are."""
+
+
+# --- Keys and passphrases -------------------------------------------------------------------------------------------
+
+
+class VaultError(MailerError):
+    """A key file cannot be used. Restore it from a backup; nothing was changed."""
+
+
+class WrongPassphrase(VaultError):
+    """The passphrase opens no slot of this key file. Try again, or use the recovery phrase."""
+
+
+class PassphraseMissing(MailerError):
+    """A passphrase is needed. Name a file that holds it, give it as a systemd credential, or run this in a terminal."""
+
+
+class Locked(MailerError):
+    """The service secrets are locked. Give the passphrase with `mailer unlock`."""
+
+
+class SealBroken(MailerError):
+    """A sealed value does not open: it was damaged, moved to another row, or sealed to other keys. Restore a backup."""
+
+
+class KeyNotMade(MailerError):
+    """The OpenPGP key of a list cannot be made or renamed. Look whether /dev/shm and the temporary folder are full."""
+
+
+class CertificateUnusable(MailerError):
+    """Nothing can be encrypted to this certificate. `mailer keys check FILE` says why."""
+
+
+class SignatureMissing(MailerError):
+    """There is no valid signature by an expected key, so the content is not used."""
+
+
+class DecryptionFailed(MailerError):
+    """A message cannot be decrypted with the keys of this list."""
+
+
+# --- What strangers send --------------------------------------------------------------------------------------------
+
+
+class BadAddress(MailerError):
+    """That is not an e-mail address that mail can be sent to."""
+
+
+class Unreadable(MailerError):
+    """A letter cannot be read. It is set aside, sealed."""
+
+    def __init__(self, reason: str = "malformed") -> None:
+        super().__init__(f"({reason})")
+        self.reason = reason  # one of model.letter.Unreadability
+
+
+class ReaderDied(Unreadable):
+    """A letter used up the time or memory that the reader is allowed. It is set aside, sealed."""
+
+    def __init__(self) -> None:
+        super().__init__("reader-died")
+
+
+# --- What is stored and sent ----------------------------------------------------------------------------------------
+
+
+class NotEnrolled(MailerError):
+    """Nobody was added:"""
+
+
+class SheetUnusable(MailerError):
+    """Nothing was imported. Mend what is named and run the command again."""
+
+
+class FileUnusable(MailerError):
+    """A file cannot be used:"""
+
+
+class StoreError(MailerError):
+    """The database cannot be used. Look at free disk space and file modes; nothing that was accepted is lost."""
+
+
+class StoreFull(StoreError):
+    """There is no room to store anything more. Free disk space; senders were told to try again later."""
+
+
+class StoreConflict(StoreError):
+    """Two changes at the same time contradict each other, so one was not made. Nothing is to be done."""
+
+
+class StoreDamaged(StoreError):
+    """The database file is damaged. Stop the service and restore a backup (docs/operations.md)."""
+
+
+class DigestUnusable(MailerError):
+    """The digest cannot be made from this file. Mend what is named and run the command again."""
+
+
+class LetterUnusable(MailerError):
+    """A letter of ours would break the rules of mail, so it was not sent. Mend what is named, or report it."""
+
+
+class MustBeSealed(MailerError):
+    """This letter may only leave encrypted, so it was not sent. Look at the subscriber's certificate."""
+
+
+class RelayUnusable(MailerError):
+    """The relay cannot be used as configured, so nothing was sent. Look at [relay] in config.toml."""
+
+
+class TemplateError(MailerError):
+    """A wording template cannot be used. Mend the file that is named."""
+
+
+# --- The demonstration ----------------------------------------------------------------------------------------------
+
+
+class DemoFailed(MailerError):
+    """The demonstration ended early: something does not hold. `mailer demo --keep` leaves everything for a look."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

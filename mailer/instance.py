@@ -1,0 +1,240 @@
+"""The folder of an instance: where its settings, keys and database lie, and how they are made and opened."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mailer import config
+from mailer.config import Config
+from mailer.crypto import keyfile, openpgp
+from mailer.crypto.keyfile import SLOT_KDF, KeyFile, Purpose, SlotKdf
+from mailer.crypto.service_secrets import ServiceSecrets
+from mailer.crypto.transit import TransitPublic
+from mailer.crypto.vault import RosterKey, RosterPublic
+from mailer.errors import ConfigError, FileUnusable, InstanceBusy, InstanceError, RelayUnusable, VaultError
+from mailer.model.address import Address
+from mailer.model.certificate import Certificate
+from mailer.model.mailing_list import Directory, MailingList
+from mailer.model.policy import Policy
+from mailer.model.provider import Providers
+from mailer.store.database import Database
+
+PASSPHRASE_SLOT = "passphrase"
+RECOVERY_SLOT = "recovery"
+FORMER_ROSTER = "former"  # in roster.key while a rotation is not finished: the payload of the key before
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance, with its settings read and nothing secret opened."""
+
+    folder: Path
+    config: Config
+
+    @classmethod
+    def open(cls, folder: Path) -> Instance:
+        """Return the instance in a folder. Raises InstanceError, ConfigError."""
+        if not (folder / "config.toml").is_file() or not (folder / "keys").is_dir():
+            raise InstanceError
+        return cls(folder, config.load(folder / "config.toml"))
+
+    @property
+    def config_path(self) -> Path:
+        """The settings."""
+        return self.folder / "config.toml"
+
+    @property
+    def service_key_path(self) -> Path:
+        """The service secrets, for the intake."""
+        return self.folder / "keys" / "service.key"
+
+    @property
+    def roster_key_path(self) -> Path:
+        """What opens the register, for the deliverer alone."""
+        return self.folder / "keys" / "roster.key"
+
+    @property
+    def control_path(self) -> Path:
+        """The socket by which commands reach the running service."""
+        return self.folder / "run" / "control.sock"
+
+    @property
+    def policy(self) -> Policy:
+        """The limits."""
+        limits = self.config.limits
+        return Policy(
+            confirmations_per_day=limits.confirmations_per_address_per_day,
+            replies_per_day=limits.replies_per_address_per_day,
+            pending_days=limits.pending_days,
+        )
+
+    @property
+    def providers(self) -> Providers:
+        """The mail providers that the register tells apart."""
+        return Providers(frozenset(self.config.providers.large), self.config.providers.buckets)
+
+    def database(self) -> Database:
+        """Return the database, not opened yet."""
+        return Database(self.config.store.url)
+
+    def directory(self) -> Directory:
+        """Return the lists, their contacts' certificates read. Raises ConfigError."""
+        return Directory(tuple(_mailing_list(one) for one in self.config.lists), self.config.door.hostname)
+
+    def transit_public(self) -> TransitPublic:
+        """Return what the door seals to. Raises VaultError."""
+        return TransitPublic.from_bytes(_read(self.folder / "keys" / "transit.pub"))
+
+    def roster_public(self) -> RosterPublic:
+        """Return what the intake seals records to. Raises VaultError."""
+        return RosterPublic.from_bytes(_read(self.folder / "keys" / "roster.pub"))
+
+    def relay_password(self) -> str | None:
+        """Return the first line of the relay's password file, or None. Raises RelayUnusable."""
+        path = self.config.relay.password_file
+        if path is None:
+            return None
+        try:
+            return path.read_text(encoding="utf-8").split("\n", 1)[0].strip()
+        except (OSError, UnicodeError) as error:
+            raise RelayUnusable("The password_file cannot be read.") from error
+
+    def open_service(self, passphrase: str) -> tuple[KeyFile, ServiceSecrets]:
+        """Return the service secrets and their file. Slow by intent: call it in a thread. Raises WrongPassphrase."""
+        opened = self.open_key_file("service", passphrase)
+        return opened, ServiceSecrets.from_payload(opened.payload)
+
+    def open_roster(self, passphrase: str) -> RosterKey:
+        """Return the roster key. Slow by intent: call it in a thread. Raises WrongPassphrase, VaultError."""
+        payload = dict(self.open_key_file("roster", passphrase).payload)
+        if FORMER_ROSTER in payload:
+            raise VaultError("A rotation of it is not finished. Run `mailer keys rotate` again.")
+        return RosterKey.from_payload(payload)
+
+    def open_key_file(self, purpose: Purpose, passphrase: str) -> KeyFile:
+        """Return one of the two key files, opened. Raises WrongPassphrase, VaultError."""
+        path = self.service_key_path if purpose == "service" else self.roster_key_path
+        return keyfile.open_file(path, purpose, passphrase)
+
+    @contextmanager
+    def roster_in_use(self, *, alone: bool = False) -> Iterator[None]:
+        """Hold the register open for reading, or alone for a rotation. Raises InstanceBusy where that cannot be."""
+        path = self.folder / "run" / "roster.lock"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InstanceBusy from error
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The phrases to write on paper: each opens one key file, should its passphrase be lost."""
+
+    service: str
+    roster: str
+
+    def __repr__(self) -> str:
+        return "Recovery(…)"
+
+
+def create(
+    folder: Path,
+    service_passphrase: str,
+    roster_passphrase: str,
+    kdf: SlotKdf = SLOT_KDF,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Recovery:
+    """Make an instance without a list: folders 0700, files 0600. Raises InstanceError where there is something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InstanceError(f"{folder} is there already and not empty; nothing was changed.")
+    keys = folder / "keys"
+    keys.mkdir(mode=0o700, parents=True)
+    folder.chmod(0o700)
+    recovery = Recovery(keyfile.recovery_phrase(random), keyfile.recovery_phrase(random))
+    secrets, roster = ServiceSecrets.generate(), RosterKey.generate()
+    slots = {PASSPHRASE_SLOT: service_passphrase, RECOVERY_SLOT: recovery.service}
+    keyfile.create(keys / "service.key", "service", secrets.to_payload(), slots, kdf)
+    slots = {PASSPHRASE_SLOT: roster_passphrase, RECOVERY_SLOT: recovery.roster}
+    keyfile.create(keys / "roster.key", "roster", roster.to_payload(), slots, kdf)
+    _write_private(keys / "transit.pub", secrets.transit_private.public.to_bytes())
+    _write_private(keys / "roster.pub", roster.public.to_bytes())
+    _write_private(folder / "config.toml", config.shipped_config().read_bytes())
+    return recovery
+
+
+def add_list(instance: Instance, opened: KeyFile, list_id: str, address: Address) -> ServiceSecrets:
+    """Make a list's OpenPGP key and keep it among the service secrets; return those. Raises VaultError."""
+    secrets = ServiceSecrets.from_payload(opened.payload)
+    changed = secrets.with_list_key(list_id, openpgp.generate_list_key(address).secret)
+    opened.save(changed.to_payload())
+    return changed
+
+
+def with_renamed_list(opened: KeyFile, list_id: str, address: Address) -> ServiceSecrets:
+    """Return the secrets with a list's OpenPGP key named after its new address; nothing is saved. Raises KeyNotMade."""
+    secrets = ServiceSecrets.from_payload(opened.payload)
+    key = openpgp.ListKey.from_secret(secrets.list_keys[list_id])
+    return secrets.with_list_key(list_id, openpgp.rename_list_key(key, address).secret)
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Return the usable certificate in a file that an organiser or admin gave. Raises ConfigError."""
+    usable = [one for one in openpgp.examine(read_file(path), datetime.now(UTC)) if isinstance(one, Certificate)]
+    if not usable:
+        raise ConfigError(f"{path.name} holds no certificate that can be used; `mailer keys check` says why.")
+    return usable[0]
+
+
+def _mailing_list(settings: config.MailingList) -> MailingList:
+    contact_key = settings.contact_key
+    return MailingList(
+        id=settings.id,
+        address=settings.address,
+        formerly=settings.formerly,
+        display_name=settings.display_name,
+        languages=settings.languages,
+        default_language=settings.default_language,
+        contact=settings.contact,
+        contact_certificate=read_certificate(contact_key).blob if contact_key else None,
+        wording=settings.templates,
+        is_retired=settings.state == "retired",
+    )
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file that was named on the command line. Raises FileUnusable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileUnusable(f"{path.name}: {error.strerror}.") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VaultError(f"{path.name}: {error.strerror}.") from error
+
+
+def replace_roster_public(instance: Instance, public: RosterPublic) -> None:
+    """Write what the intake seals records to, as a whole."""
+    path = instance.folder / "keys" / "roster.pub"
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    _write_private(fresh, public.to_bytes())
+    fresh.replace(path)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

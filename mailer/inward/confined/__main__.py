@@ -1,0 +1,5 @@
+"""`python -m mailer.inward.confined`: the child."""
+
+from mailer.inward.confined.child import main
+
+main()

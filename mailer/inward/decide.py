@@ -1,0 +1,327 @@
+"""What happens to a command: one pure function from a case to a decision, carried out elsewhere (inward/receive).
+
+The rules in short. Whatever changes the register needs proof: the signature of the key on file, a token that we mailed,
+or a confirmation. Replies go to the address that a letter names and nowhere else, and hold nothing that it said.
+Where each act leads stands in inward/states; docs/states.md is printed from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from mailer.inward.states import IN_REGISTER, ON_LIST, Act, after
+from mailer.model.certificate import Certificate, Refusal, Refused
+from mailer.model.command import Command, Verb
+from mailer.model.request import Request
+from mailer.model.subscriber import State
+
+# --- What a case is -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that a decision depends on.
+
+    state: of the sender, or for a valid token of whoever it belongs to. is_proven: by the signature of the key on
+    file, by an unsubscribe token or by a confirmation. key: the best certificate in the letter. fingerprint: of the
+    key on file, "" if none. is_key_usable: whether a letter can be encrypted to the key on file. is_key_known: the
+    letter brings just that key, octet by octet. is_key_signed: the proof covers the key in the letter, too. request:
+    what the token confirms. new_state: where the new address stands, for a change of address. is_unopened: the letter
+    is encrypted to a key that is not ours. is_retired: the list is; nobody joins it any more.
+    """
+
+    command: Command
+    state: State
+    is_proven: bool = False
+    key: Certificate | Refused | None = None
+    fingerprint: str = ""
+    is_key_usable: bool = False
+    is_key_known: bool = False
+    is_key_signed: bool = False
+    request: Request | None = None
+    new_state: State = State.UNKNOWN
+    is_unopened: bool = False
+    is_retired: bool = False
+
+
+# --- What a decision is ---------------------------------------------------------------------------------------------
+
+
+class To(StrEnum):
+    """Whom a reply is for, and whose key it is sealed to."""
+
+    SENDER = "sender"  # the key on file, else the key in the letter where that is usable, else open
+    SENDER_IN_CLEAR = "sender-in-clear"  # whatever key is on file: it may have been revoked
+    OLD_KEY = "old-key"  # same address, the key that was on file before
+    NEW_KEY = "new-key"  # same address, the key that is asked for
+    OLD_ADDRESS = "old-address"
+    NEW_ADDRESS = "new-address"  # the key on file
+    CONTACT = "contact"  # the list's own contact
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A letter to write: which template, to whom, and whether the list's key comes along."""
+
+    template: str
+    to: To = To.SENDER
+    with_list_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do. request: for ASK, what is kept. reason: for tests and for whoever asks why.
+
+    is_second_step: the new address is asked now. is_waiting: the confirmation was not enough, and can be given again.
+    """
+
+    act: Act
+    replies: tuple[Reply, ...] = ()
+    request: Verb | None = None
+    reason: str = ""
+    is_second_step: bool = False
+    is_waiting: bool = False
+
+
+def decide(case: Case) -> Decision:
+    """Return what to do about a case. Pure and total: what no rule allows is refused with a reply or in silence."""
+    if case.state is State.BANNED:
+        return Decision(Act.NOTHING, reason="banned")
+    if case.is_unopened and case.command.token is None:
+        return _answer("cannot-decrypt", with_list_key=True, reason="not encrypted to the list's key")
+    decision = _RULES[case.command.verb](case)
+    if after(case.state, decision.act) is None:
+        return Decision(Act.NOTHING, reason="not in the table of states")
+    return decision
+
+
+# --- The rules, by verb ---------------------------------------------------------------------------------------------
+
+
+def _answer(template: str, *, with_list_key: bool = False, reason: str = "asked") -> Decision:
+    return Decision(Act.NOTHING, (Reply(template, with_list_key=with_list_key),), reason=reason)
+
+
+def _help(case: Case) -> Decision:
+    return _answer("help" if case.command.language else "help-all")
+
+
+def _get_key(_case: Case) -> Decision:
+    return _answer("list-key", with_list_key=True)
+
+
+def _subscribe(case: Case) -> Decision:
+    if case.state in ON_LIST:
+        is_other = isinstance(case.key, Certificate) and case.key.fingerprint != case.fingerprint
+        if is_other or _is_revoked(case) or not case.is_key_usable:
+            return _set_key(case)
+        return _resume(case) if case.state is State.PAUSED else _answer("already-subscribed")
+    if case.is_retired:
+        return _answer("list-retired", reason="the list is retired")
+    return _with_usable_key(case, Verb.SUBSCRIBE, "confirm-subscribe")
+
+
+def _with_usable_key(case: Case, verb: Verb, template: str) -> Decision:
+    if case.key is None:
+        return _answer("key-needed", with_list_key=True, reason="no key")
+    if isinstance(case.key, Refused):
+        return _answer(f"key-{case.key.reason}", reason=f"key {case.key.reason}")
+    return Decision(Act.ASK, (Reply(template, To.NEW_KEY),), verb, "asked to confirm")
+
+
+def _set_key(case: Case) -> Decision:
+    """No key is proof of itself: an older copy may bring back a subkey long lost, and others can revoke in its name."""
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if _is_revoked(case):
+        return _drop_key(case)
+    if not isinstance(case.key, Certificate):
+        return _with_usable_key(case, Verb.SET_KEY, "confirm-key")
+    if case.is_proven and case.is_key_signed:
+        return Decision(Act.SET_KEY, _told_about_key(case), reason="proven")
+    if case.is_key_known:
+        return Decision(Act.NOTHING, (Reply("key-changed", To.NEW_KEY),), reason="the key on file")
+    return Decision(Act.ASK, (Reply("confirm-key", To.NEW_KEY),), Verb.SET_KEY, "asked to confirm")
+
+
+def _drop_key(case: Case) -> Decision:
+    if case.is_proven and case.is_key_signed:
+        return Decision(Act.DROP_KEY, (Reply("key-revoked", To.SENDER_IN_CLEAR),), reason="proven")
+    question = (Reply("confirm-key-revoked", To.SENDER_IN_CLEAR),)
+    return Decision(Act.ASK, question, Verb.SET_KEY, "asked to confirm")
+
+
+def _is_revoked(case: Case) -> bool:
+    return isinstance(case.key, Refused) and case.key.reason is Refusal.REVOKED and _is_on_file(case)
+
+
+def _is_on_file(case: Case) -> bool:
+    return bool(case.fingerprint) and case.key is not None and case.key.fingerprint == case.fingerprint
+
+
+def _told_about_key(case: Case) -> tuple[Reply, ...]:
+    is_old_told = case.is_key_usable and not _is_on_file(case)
+    old = (Reply("key-changed-old", To.OLD_KEY),) if is_old_told else ()
+    return (Reply("key-changed", To.NEW_KEY), *old)
+
+
+def _unsubscribe(case: Case) -> Decision:
+    if case.state not in IN_REGISTER:
+        return _nothing_held(case)
+    if case.is_proven:
+        return Decision(Act.LEAVE, (Reply("goodbye"),), reason="proven")
+    return _ask(Verb.UNSUBSCRIBE, "confirm-unsubscribe")
+
+
+def _forget(case: Case) -> Decision:
+    if case.state not in IN_REGISTER:  # no proof needed: without the mark, an import may ask them once more
+        return Decision(Act.FORGET_MARK, (Reply("nothing-held"),), reason="not on the list")
+    if case.is_proven:
+        return Decision(Act.FORGET, (Reply("forgotten"),), reason="proven")
+    return _ask(Verb.FORGET, "confirm-forget" if case.is_key_usable else "confirm-unsubscribe")
+
+
+def _set_language(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if case.is_proven:
+        return Decision(Act.SET_LANGUAGE, (Reply("language-changed"),), reason="proven")
+    return _ask_sealed(case, Verb.SET_LANGUAGE, "confirm-language")
+
+
+def _pause(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if case.state is State.PAUSED:
+        return _answer_sealed(case, "paused", "paused already")
+    if case.is_proven:
+        return Decision(Act.PAUSE, (Reply("paused"),), reason="proven")
+    return _ask_sealed(case, Verb.PAUSE, "confirm-pause")
+
+
+def _resume(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if not case.is_key_usable:
+        return _set_key(case)
+    if case.state is State.ACTIVE:
+        return _answer("resumed", reason="active already")
+    if case.is_proven:
+        return Decision(Act.RESUME, (Reply("resumed"),), reason="proven")
+    return _ask_sealed(case, Verb.RESUME, "confirm-resume")
+
+
+def _change_address(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if not case.is_proven:  # first the holder of the old address agrees, then the new one shows that mail arrives
+        return _ask_sealed(case, Verb.CHANGE_ADDRESS, "confirm-address-old")
+    if not case.is_key_usable:
+        return _key_missing(case)
+    second = (Reply("confirm-address", To.NEW_ADDRESS),)
+    return Decision(Act.ASK, second, Verb.CHANGE_ADDRESS, "asked the new address", is_second_step=True)
+
+
+def _status(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    return _answer_sealed(case, "status", "asked")
+
+
+def _nothing_held(_case: Case) -> Decision:
+    return _answer("nothing-held", reason="not on the list")
+
+
+def _key_missing(case: Case) -> Decision:
+    template = "key-no-longer-usable" if case.fingerprint else "key-needed"
+    return _answer(template, with_list_key=not case.fingerprint, reason="no usable key on file")
+
+
+def _answer_sealed(case: Case, template: str, reason: str) -> Decision:
+    return _answer(template, reason=reason) if case.is_key_usable else _key_missing(case)
+
+
+def _ask(verb: Verb, template: str) -> Decision:
+    return Decision(Act.ASK, (Reply(template),), verb, "asked to confirm")
+
+
+def _ask_sealed(case: Case, verb: Verb, template: str) -> Decision:
+    return _ask(verb, template) if case.is_key_usable else _key_missing(case)
+
+
+def _to_contact(_case: Case) -> Decision:
+    return Decision(Act.NOTHING, (Reply("forwarded", To.CONTACT),), reason="no command")
+
+
+def _bounce(_case: Case) -> Decision:
+    return Decision(Act.NOTHING, reason="bounce")
+
+
+# --- What a confirmation does ---------------------------------------------------------------------------------------
+
+
+def _confirm(case: Case) -> Decision:
+    """A confirmation is proof of what was asked for, and of nothing else that the letter may say."""
+    request = case.request
+    if request is None or request.verb not in CONFIRMABLE:
+        is_known = case.state in ON_LIST and case.is_key_usable  # a second answer to the same letter: nothing is wrong
+        return _answer("already-subscribed" if is_known else "token-unknown", reason="unknown or used token")
+    if request.verb is Verb.SUBSCRIBE:
+        return _join(case, request)
+    if request.is_second_step:
+        return _move(case)
+    key = case.key if request.certificate else None
+    proven = replace(case, is_proven=True, is_key_signed=True, key=key)
+    if request.verb is Verb.SET_KEY and request.certificate is None:  # what is confirmed is that it was revoked
+        return _drop_key(proven) if case.state in ON_LIST else _nothing_held(case)
+    return _RULES[request.verb](proven)
+
+
+def _join(case: Case, request: Request) -> Decision:
+    if case.state in ON_LIST:
+        return _answer_sealed(case, "already-subscribed", "on the list already")
+    if case.is_retired:
+        return _answer("list-retired", reason="the list is retired")
+    if not isinstance(case.key, Certificate):  # invited without a key: the confirmation has to bring one
+        return replace(_with_usable_key(case, request.verb, "confirm-subscribe"), is_waiting=True)
+    return Decision(Act.JOIN, (Reply("welcome", To.NEW_KEY, with_list_key=True),), reason="confirmed")
+
+
+def _move(case: Case) -> Decision:
+    if case.state not in ON_LIST:
+        return _nothing_held(case)
+    if case.new_state is State.BANNED:
+        return Decision(Act.NOTHING, reason="banned")
+    if case.new_state in ON_LIST:
+        return Decision(Act.NOTHING, (Reply("already-subscribed", To.NEW_ADDRESS),), reason="on the list already")
+    told = (Reply("address-changed", To.NEW_ADDRESS), Reply("address-changed-old", To.OLD_ADDRESS))
+    return Decision(Act.MOVE, told, reason="confirmed")
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+_RULES: dict[Verb, Callable[[Case], Decision]] = {
+    Verb.HELP: _help,
+    Verb.GET_KEY: _get_key,
+    Verb.SUBSCRIBE: _subscribe,
+    Verb.CONFIRM: _confirm,
+    Verb.UNSUBSCRIBE: _unsubscribe,
+    Verb.FORGET: _forget,
+    Verb.SET_KEY: _set_key,
+    Verb.SET_LANGUAGE: _set_language,
+    Verb.PAUSE: _pause,
+    Verb.RESUME: _resume,
+    Verb.CHANGE_ADDRESS: _change_address,
+    Verb.STATUS: _status,
+    Verb.BOUNCE: _bounce,
+    Verb.CONTACT: _to_contact,
+}
+
+CONFIRMABLE = frozenset(
+    {
+        *(Verb.SUBSCRIBE, Verb.SET_KEY, Verb.CHANGE_ADDRESS, Verb.UNSUBSCRIBE),
+        *(Verb.FORGET, Verb.SET_LANGUAGE, Verb.PAUSE, Verb.RESUME),
+    }
+)

@@ -1,0 +1,44 @@
+"""What somebody asks of a list by mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailer.model.address import Address
+from mailer.model.language import Language
+
+
+class Verb(StrEnum):
+    """Every command there is. CONTACT is what a letter means that is no command: it goes to the list's contact."""
+
+    HELP = "help"
+    SUBSCRIBE = "subscribe"
+    CONFIRM = "confirm"
+    UNSUBSCRIBE = "unsubscribe"
+    SET_KEY = "set-key"
+    GET_KEY = "get-key"
+    SET_LANGUAGE = "set-language"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CHANGE_ADDRESS = "change-address"
+    STATUS = "status"
+    FORGET = "forget"
+    BOUNCE = "bounce"
+    CONTACT = "contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. token: lower-case base32. language: of the verb (reply in it) or, for SET_LANGUAGE, the one wanted.
+
+    language is None where the letter does not say. new_address belongs to CHANGE_ADDRESS.
+    """
+
+    verb: Verb
+    token: str | None = None
+    language: Language | None = None
+    new_address: Address | None = None
+
+    def __repr__(self) -> str:  # a token or an address in a log line is a leak
+        return f"Command({self.verb})"

@@ -1,0 +1,43 @@
+"""When to try again: what a relay answered, turned into the next step. Pure; time and chance are arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+FIRST_WAIT_S = 60.0
+LONGEST_WAIT_S = 4 * 3600.0
+GIVE_UP_AFTER_S = 5 * 24 * 3600.0  # RFC 5321 §4.5.4.1: "at least 4-5 days"
+
+
+class Answer(StrEnum):
+    """A relay's answer about one letter: 2xx, 4xx (or no connection), 5xx."""
+
+    ACCEPTED = "accepted"
+    LATER = "later"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt. code: SMTP reply code or 0. status: enhanced code (RFC 3463) or "". Never text."""
+
+    answer: Answer
+    code: int = 0
+    status: str = ""
+    is_connection_lost: bool = False
+
+
+def next_attempt(
+    attempts: int, first: datetime, now: datetime, chance: float, give_up_after_s: float = GIVE_UP_AFTER_S
+) -> datetime | None:
+    """Return when to try again after `attempts` failures since `first`, or None to give up.
+
+    chance is in [0, 1): it spreads retries over half the wait, so that they do not come in herds. The waits double
+    from one minute to four hours.
+    """
+    if (now - first).total_seconds() >= give_up_after_s:
+        return None
+    wait_s = min(FIRST_WAIT_S * 2.0 ** min(attempts - 1, 12), LONGEST_WAIT_S)
+    return now + timedelta(seconds=wait_s * (0.75 + chance / 2))

@@ -1,0 +1,93 @@
+"""Sends the replies that wait in the outbox, each until a relay says yes or no for good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mailer.crypto import vault
+from mailer.crypto.keyring import Keyring
+from mailer.errors import LetterUnusable, Locked, SealBroken, StoreError
+from mailer.letters import seal
+from mailer.model.retry import GIVE_UP_AFTER_S, Answer, Outcome, next_attempt
+from mailer.outward.relay import Relay
+from mailer.outward.waiting import see_through, wait
+from mailer.store import outbox
+from mailer.store.database import Database
+
+BATCH = 20
+LEASE_S = 300.0
+POLL_S = 5.0
+
+log = logging.getLogger("mailer.outward")
+
+
+@dataclass
+class ReplySender:
+    """Empties the outbox. `answered` is set by the inward walk when something may wait there."""
+
+    database: Database
+    keyring: Keyring
+    relay: Relay
+    answered: asyncio.Event
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    give_up_after_s: float = GIVE_UP_AFTER_S
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    _gone: set[bytes] = field(default_factory=set)  # taken by the relay, but not yet erased
+
+    async def run(self) -> None:
+        """Send replies until cancelled, waiting while the service is locked."""
+        async with self.database.write() as tx:
+            await outbox.release_all(tx, self.clock())
+        while True:
+            await self.keyring.wait_until_unlocked()
+            self.answered.clear()
+            try:
+                while await self.send_batch():
+                    pass
+            except (StoreError, Locked) as error:
+                log.warning("replies wait in the outbox: %s", error)
+            await wait(self.answered, POLL_S)
+
+    async def send_batch(self) -> int:
+        """Send the replies that are due; return how many there were. Raises StoreError, Locked."""
+        async with self.database.write() as tx:
+            queued = await outbox.claim(tx, self.clock(), LEASE_S, BATCH)
+        for one in queued:
+            await see_through(self._send(one))
+        return len(queued)
+
+    async def _send(self, queued: outbox.Queued) -> None:
+        outcome = await self._give(queued)
+        now = self.clock()
+        retry_at = None
+        if outcome.answer is Answer.LATER:
+            tried, chance = queued.attempts + 1, self.chance.random()
+            retry_at = next_attempt(tried, queued.queued, now, chance, self.give_up_after_s)
+        async with self.database.write() as tx:
+            if retry_at is None:
+                await outbox.remove(tx, queued.id)
+            else:
+                await outbox.postpone(tx, queued.id, retry_at)
+        self._gone.discard(queued.id)
+        if outcome.answer is not Answer.ACCEPTED:
+            log.warning(
+                "a reply was not taken (%d %s)%s", outcome.code, outcome.status, "" if retry_at else "; given up"
+            )
+
+    async def _give(self, queued: outbox.Queued) -> Outcome:
+        if queued.id in self._gone:
+            return Outcome(Answer.ACCEPTED)
+        try:
+            opened = vault.open_at_rest(self.keyring.secrets.rest_key, queued.sealed, "outbox", queued.id)
+            outcome = await self.relay.send(seal.from_bytes(opened))
+        except (SealBroken, LetterUnusable) as error:
+            log.error("a reply is dropped: %s", error)
+            return Outcome(Answer.REFUSED)
+        if outcome.answer is Answer.ACCEPTED:
+            self._gone.add(queued.id)
+        return outcome

@@ -1,0 +1,166 @@
+"""Every table, on one screen. Plain columns hold only what steers work (DESIGN §5); the rest is sealed.
+
+Moments are whole seconds since 1970, UTC. Ids are random, and tables with such a key are WITHOUT ROWID in SQLite, so
+that the order of rows tells nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = "0001"  # the newest of migrations/versions
+
+metadata = MetaData()
+
+
+def seconds(moment: datetime) -> int:
+    """Return a moment as the tables hold it: whole seconds since 1970, UTC."""
+    return int(moment.timestamp())
+
+
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("id", LargeBinary(12), primary_key=True),
+    Column("list_id", String(32), nullable=False),
+    Column("look_up", LargeBinary(32), nullable=False, unique=True),  # Argon2id over HMAC of list and address
+    Column("suppression", LargeBinary(32), nullable=False),  # what `suppressions.mark` becomes when this row is erased
+    Column("record", LargeBinary, nullable=False),  # address and drawer key; only the roster key opens it
+    Column("data_key_id", LargeBinary(16)),  # null: the record is fresh, sealed to the roster's public key
+    Column("wrapped_drawer_key", LargeBinary, nullable=False),
+    Column("drawer", LargeBinary, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("method", String(12), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("joined", Date, nullable=False),
+    Column("provider", String(255), nullable=False),
+    Column("bounce_score", Integer, nullable=False, server_default="0"),
+    Column("unsubscribe_mark", LargeBinary(16), nullable=False, unique=True),
+    Column("bounce_mark", LargeBinary(16), nullable=False, unique=True),
+    Index("ix_subscribers_list_state", "list_id", "state"),
+    sqlite_with_rowid=False,
+)
+
+roster_data_keys = Table(
+    "roster_data_keys",
+    metadata,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("is_current", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+requests = Table(  # what waits for a confirmation
+    "requests",
+    metadata,
+    Column("mark", LargeBinary(16), primary_key=True),  # of the token, which itself is stored nowhere
+    Column("list_id", String(32), nullable=False),
+    Column("verb", String(32), nullable=False),
+    Column("look_up", LargeBinary(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # under a key that needs the token
+    Column("expires", BigInteger, nullable=False),
+    UniqueConstraint("look_up", "verb", name="uq_requests_look_up_verb"),
+    Index("ix_requests_expires", "expires"),
+    sqlite_with_rowid=False,
+)
+
+suppressions = Table(  # who left or was banned, so that no import brings them back
+    "suppressions",
+    metadata,
+    Column("list_id", String(32), nullable=False),
+    Column("mark", LargeBinary(32), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("day", Date, nullable=False),
+    PrimaryKeyConstraint("list_id", "mark"),
+    sqlite_with_rowid=False,
+)
+
+counters = Table(  # how often something was done for somebody, erased when the period ends
+    "counters",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("used", Integer, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_counters_expires", "expires"),
+    sqlite_with_rowid=False,
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", LargeBinary(12), primary_key=True),
+    Column("received", BigInteger, nullable=False),  # in milliseconds: two letters of one second keep their order
+    Column("due", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("aside", String(32)),  # null: waiting; else the reason why it was set aside
+    Column("sealed", LargeBinary, nullable=False),
+    Index("ix_inbox_due", "aside", "due"),
+    sqlite_with_rowid=False,
+)
+
+outbox = Table(  # replies to letters just received, no more
+    "outbox",
+    metadata,
+    Column("id", LargeBinary(12), primary_key=True),
+    Column("queued", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("ix_outbox_due", "due"),
+    sqlite_with_rowid=False,
+)
+
+digests = Table(
+    "digests",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("list_id", String(32), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("started", BigInteger),
+    Column("planned", Integer, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+
+editions = Table(
+    "editions",
+    metadata,
+    Column("digest_id", String(32), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # as composed
+    Column("signed", LargeBinary),  # as signed, sealed; null while the digest is a draft
+    PrimaryKeyConstraint("digest_id", "language"),
+    sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("job", String(32), nullable=False),  # the id of a digest, or "notice/KIND"
+    Column("subscriber_id", LargeBinary(12), nullable=False),
+    Column("list_id", String(32), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("first", BigInteger),  # the first attempt
+    Column("due", BigInteger, nullable=False),  # for a leased delivery: when the lease runs out
+    Column("lease_by", String(64)),
+    PrimaryKeyConstraint("job", "subscriber_id"),
+    Index("ix_deliveries_state_due", "state", "due"),
+    Index("ix_deliveries_subscriber", "subscriber_id"),
+    sqlite_with_rowid=False,
+)
