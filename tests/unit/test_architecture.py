@@ -98,7 +98,7 @@ def test_every_requirement_is_pinned_with_hashes_and_no_line_names_an_index(name
 @pytest.mark.parametrize(
     "fault",
     [
-        "--index-url https://pypi.org/simple\n",
+        "--index-url https://index.example/simple\n",
         "--extra-index-url file:///srv/simple\n",
         "--find-links /srv/wheels\n",
         "rich @ https://example.org/rich.whl\n",
