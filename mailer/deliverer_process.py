@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mailer
@@ -27,10 +27,20 @@ class DelivererProcess:
     folder: Path
     _process: Process | None = None
     _watch: asyncio.Task[None] | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # two commands at once must not leave two behind
 
     async def start(self, service_passphrase: str, roster_passphrase: str) -> None:
         """Start it, ending the one before."""
-        await self.stop()
+        async with self._turn:
+            await self._stop()
+            await self._start(service_passphrase, roster_passphrase)
+
+    async def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL if it does not give its leases back in time."""
+        async with self._turn:
+            await self._stop()
+
+    async def _start(self, service_passphrase: str, roster_passphrase: str) -> None:
         # -P: whatever lies in the folder that the service was started in, this very package is what runs
         arguments = ("-P", "-m", "mailer", "work", "--instance", str(self.folder), "--passphrases-on-stdin")
         where = os.pathsep.join(filter(None, [str(Path(mailer.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
@@ -42,8 +52,7 @@ class DelivererProcess:
             self._process.stdin.close()
         self._watch = asyncio.create_task(self._say_when_gone(self._process))
 
-    async def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL if it does not give its leases back in time."""
+    async def _stop(self) -> None:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return

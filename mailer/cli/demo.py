@@ -60,8 +60,8 @@ def _show(console: Console, heading: str, lines: list[str], style: str) -> None:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP clear away what was made, as Ctrl-C does."""
-    before = {told: signal.signal(told, _end) for told in (signal.SIGTERM, signal.SIGHUP)}
+    """Have each way of being told to end clear away what was made, also where a parent had the signal ignored."""
+    before = {told: signal.signal(told, _end) for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

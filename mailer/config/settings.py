@@ -29,6 +29,7 @@ from mailer.config.values import (
 from mailer.model.language import Language
 
 MIB = 1024 * 1024
+LEASE_TIMEOUTS = 10  # a letter may begin late in its lease, and each of its steps may take a whole timeout
 A_FILE = 'the path of a file in quotes, or ""'
 LANGUAGES = '"en", "zh-Hant" or "zh-Hans"'
 
@@ -187,9 +188,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.delivery.lease_s <= self.relay.timeout_s:
+        if self.delivery.lease_s < LEASE_TIMEOUTS * self.relay.timeout_s:
             # A lease that ends while the relay still thinks lets a second worker send the same letter.
-            raise contradiction("must be more than [relay] timeout_s", "delivery", "lease_s")
+            raise contradiction(f"must be at least {LEASE_TIMEOUTS} times [relay] timeout_s", "delivery", "lease_s")
         _check_lists_differ(self.lists)
         return self
 

@@ -36,10 +36,14 @@ class Intake:
 
     async def accept(self, envelopes: list[Envelope], content: bytes) -> None:
         """Store a letter once for each recipient, in one commit. Raises StoreFull, StoreError; nothing is kept then."""
-        if shutil.disk_usage(self.folder).free < self.min_free_bytes:
+        if shutil.disk_usage(self.folder).free < self.min_free_bytes + len(content) * len(envelopes):
             raise StoreFull
         rows = [(self.random(ROW_ID_BYTES), envelope) for envelope in envelopes]
-        sealed = [(row_id, self.transit.seal(envelope, content, row_id)) for row_id, envelope in rows]
+
+        def seal() -> list[tuple[bytes, bytes]]:
+            return [(row_id, self.transit.seal(envelope, content, row_id)) for row_id, envelope in rows]
+
+        sealed = await asyncio.to_thread(seal)  # one recipient each: together they may be hundreds of megabytes
         async with self.database.write() as tx:
             for row_id, blob in sealed:
                 await inbox.add(tx, row_id, blob, self.clock())

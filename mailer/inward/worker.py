@@ -33,18 +33,22 @@ class InboxWorker:
 
     async def run(self) -> None:
         """Deal with letters until cancelled, waiting while the service is locked."""
-        database, clock = self.receiver.database, self.receiver.clock
-        async with database.write() as tx:
-            await inbox.release_all(tx, clock())
+        has_looked = False
         while True:
             await self.receiver.keyring.wait_until_unlocked()
             self.arrived.clear()
             try:
+                has_looked = has_looked or await self._release_all()
                 while await self.deal_with_next():
                     self.answered.set()
             except (StoreError, Locked) as error:
                 log.warning("letters wait in the inbox: %s", error)
             await _wait(self.arrived, POLL_S)
+
+    async def _release_all(self) -> bool:
+        async with self.receiver.database.write() as tx:
+            await inbox.release_all(tx, self.receiver.clock())
+        return True
 
     async def deal_with_next(self) -> bool:
         """Deal with the oldest letter that waits; return False if none does. Raises StoreError, Locked."""

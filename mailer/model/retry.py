@@ -8,6 +8,7 @@ from enum import StrEnum
 
 FIRST_WAIT_S = 60.0
 LONGEST_WAIT_S = 4 * 3600.0
+POLICY_ATTEMPTS = 9  # their waits add up to about four hours
 GIVE_UP_AFTER_S = 5 * 24 * 3600.0  # RFC 5321 §4.5.4.1: "at least 4-5 days"
 
 
@@ -27,6 +28,16 @@ class Outcome:
     code: int = 0
     status: str = ""
     is_connection_lost: bool = False
+
+
+def is_final(outcome: Outcome, attempts: int) -> bool:
+    """Return whether a refusal is meant for good, after `attempts` attempts.
+
+    5.7.x (RFC 3463 §3.8) may be about us: a blocked address of ours, a relay that lost its leave. Whoever brings that
+    about must not empty a whole digest in minutes, so it counts only when it stays.
+    """
+    is_policy = outcome.status.startswith("5.7.")
+    return outcome.answer is Answer.REFUSED and (not is_policy or attempts >= POLICY_ATTEMPTS)
 
 
 def next_attempt(

@@ -135,4 +135,5 @@ class Copies:
             signed = await publish.load_signed(self.database, self.keyring.secrets, digest_id)
             self._editions = {digest_id: signed}
         editions = self._editions[digest_id]
-        return editions.get(entry.subscriber.language) or editions[mailing_list.default_language]
+        fallback = editions.get(mailing_list.default_language) or next(iter(editions.values()))
+        return editions.get(entry.subscriber.language) or fallback

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from mailer.errors import CertificateUnusable, Locked, MailerError, SealBroken, StoreError
 from mailer.letters.seal import Open, Sealed
 from mailer.model.digest import DeliveryState
-from mailer.model.retry import FIRST_WAIT_S, GIVE_UP_AFTER_S, Answer, Outcome, next_attempt
+from mailer.model.retry import FIRST_WAIT_S, GIVE_UP_AFTER_S, Answer, Outcome, is_final, next_attempt
 from mailer.outward.copies import Copies
 from mailer.outward.process import is_dead_worker
 from mailer.outward.relay import Connection, Relay
@@ -72,22 +72,27 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver until cancelled; letters on their way are then seen through, and leases given back."""
-        async with self.database.write() as tx:
-            await queue.release_dead(tx, is_dead_worker, self.clock())
         try:
             await see_through(self._deliver_for_ever(), self.pace.finish_s, self._stopping)
         finally:
             await asyncio.shield(self._release())
 
     async def _deliver_for_ever(self) -> None:
+        has_looked = False
         while not self._stopping.is_set():
             try:
+                has_looked = has_looked or await self._release_dead()
                 claimed = await self.deliver_batch()
             except StoreError as error:
                 log.warning("deliveries wait: %s", error)
                 claimed = 0
             if self._pause_s or not claimed:
                 await wait(self._stopping, self._pause_s or POLL_S)
+
+    async def _release_dead(self) -> bool:
+        async with self.database.write() as tx:
+            await queue.release_dead(tx, is_dead_worker, self.clock())
+        return True
 
     async def deliver_batch(self) -> int:
         """Claim a batch and deliver it over as many connections as the pace allows; return how many were claimed."""
@@ -149,12 +154,12 @@ class Deliverer:
         now = self.clock()
         if outcome.answer is Answer.ACCEPTED:
             return Settlement(claimed, DeliveryState.SENT)
-        if outcome.answer is Answer.REFUSED:
+        attempts = claimed.attempts + 1
+        if is_final(outcome, attempts):
             return Settlement(claimed, DeliveryState.FAILED)
         if outcome.is_connection_lost:
             self._pause_s = min(max(2 * pause_before_s, 1.0), LONGEST_PAUSE_S)
             return self._postponed(claimed, FIRST_WAIT_S)  # others first: it may be this letter that the relay dislikes
-        attempts = claimed.attempts + 1
         retry_at = next_attempt(attempts, claimed.first or now, now, self.chance.random(), self.pace.give_up_after_s)
         return Settlement(claimed, DeliveryState.DUE if retry_at else DeliveryState.FAILED, retry_at)
 

@@ -29,6 +29,7 @@ Security = Literal["starttls", "implicit", "none"]
 
 LINE_OCTETS = 998  # RFC 5321 §4.5.3.1.6, less CRLF
 FINAL_WAIT = 2  # times timeout_s: RFC 5321 §4.5.3.2 grants the reply to the final dot twice as long as others
+GOODBYE_S = 2.0  # nothing hangs on the reply to QUIT, but whoever stops the program waits for it
 GO_AHEAD = 354
 
 # Said of the session, not of a recipient: 502 and 503 commands, 530 to 538 login and TLS (RFC 4954 §6, RFC 3207 §4).
@@ -233,7 +234,7 @@ class Connection:
         """Say goodbye and hang up."""
         if self._smtp.is_connected:
             with suppress(*_TROUBLES):
-                await self._smtp.quit()
+                await self._smtp.quit(timeout=min(GOODBYE_S, self._settings.timeout_s))
         self.abort()
 
 

@@ -13,7 +13,7 @@ from mailer.crypto import vault
 from mailer.crypto.keyring import Keyring
 from mailer.errors import LetterUnusable, Locked, SealBroken, StoreError
 from mailer.letters import seal
-from mailer.model.retry import GIVE_UP_AFTER_S, Answer, Outcome, next_attempt
+from mailer.model.retry import GIVE_UP_AFTER_S, Answer, Outcome, is_final, next_attempt
 from mailer.outward.relay import Relay
 from mailer.outward.waiting import see_through, wait
 from mailer.store import outbox
@@ -41,17 +41,22 @@ class ReplySender:
 
     async def run(self) -> None:
         """Send replies until cancelled, waiting while the service is locked."""
-        async with self.database.write() as tx:
-            await outbox.release_all(tx, self.clock())
+        has_looked = False
         while True:
             await self.keyring.wait_until_unlocked()
             self.answered.clear()
             try:
+                has_looked = has_looked or await self._release_all()
                 while await self.send_batch():
                     pass
             except (StoreError, Locked) as error:
                 log.warning("replies wait in the outbox: %s", error)
             await wait(self.answered, POLL_S)
+
+    async def _release_all(self) -> bool:
+        async with self.database.write() as tx:
+            await outbox.release_all(tx, self.clock())
+        return True
 
     async def send_batch(self) -> int:
         """Send the replies that are due; return how many there were. Raises StoreError, Locked."""
@@ -65,7 +70,7 @@ class ReplySender:
         outcome = await self._give(queued)
         now = self.clock()
         retry_at = None
-        if outcome.answer is Answer.LATER:
+        if outcome.answer is not Answer.ACCEPTED and not is_final(outcome, queued.attempts + 1):
             tried, chance = queued.attempts + 1, self.chance.random()
             retry_at = next_attempt(tried, queued.queued, now, chance, self.give_up_after_s)
         async with self.database.write() as tx:
@@ -88,6 +93,11 @@ class ReplySender:
         except (SealBroken, LetterUnusable) as error:
             log.error("a reply is dropped: %s", error)
             return Outcome(Answer.REFUSED)
+        except (StoreError, Locked):
+            raise
+        except Exception as error:  # noqa: BLE001 - one reply must not stop the others, nor the door beside them
+            log.error("a reply could not be sent (%s)", type(error).__name__)
+            return Outcome(Answer.LATER)
         if outcome.answer is Answer.ACCEPTED:
             self._gone.add(queued.id)
         return outcome

@@ -13,7 +13,6 @@ from datetime import datetime
 
 from mailer.errors import StoreError
 from mailer.model.digest import DeliveryState
-from mailer.model.subscriber import State
 from mailer.store import queue, roster
 from mailer.store.database import Database
 from mailer.store.queue import Settlement
@@ -58,5 +57,5 @@ class Settler:
             for one in settlements:
                 if one.state is DeliveryState.UNUSABLE_KEY:
                     claimed = one.claimed
-                    await roster.set_state(tx, claimed.subscriber_id, State.SUSPENDED)
-                    await queue.add_notice(tx, KEY_NOTICE, claimed.subscriber_id, claimed.list_id, now)
+                    if await roster.suspend(tx, claimed.subscriber_id):
+                        await queue.add_notice(tx, KEY_NOTICE, claimed.subscriber_id, claimed.list_id, now)

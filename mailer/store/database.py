@@ -151,7 +151,7 @@ def _as_store_errors() -> Iterator[None]:
         raise _store_error(error.orig or error) from None
     except sqlite3.Error as error:
         raise _store_error(error) from None
-    except (SQLAlchemyError, ConnectionError) as error:
+    except (SQLAlchemyError, OSError) as error:
         raise StoreError(f"({type(error).__name__})") from None
 
 

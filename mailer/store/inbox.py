@@ -28,14 +28,14 @@ async def add(tx: AsyncConnection, inbox_id: bytes, sealed: bytes, now: datetime
 
 async def claim(tx: AsyncConnection, now: datetime, lease_s: float, limit: int) -> list[Waiting]:
     """Return up to `limit` letters, oldest first, that nobody else gets for `lease_s` seconds."""
-    due = select(inbox.c.id, inbox.c.sealed, inbox.c.attempts).where(
-        inbox.c.aside.is_(None), inbox.c.due <= seconds(now)
-    )
-    rows = (await tx.execute(due.order_by(inbox.c.received).limit(limit).with_for_update(skip_locked=True))).all()
+    due = select(inbox.c.id).where(inbox.c.aside.is_(None), inbox.c.due <= seconds(now))
+    oldest = due.order_by(inbox.c.received).limit(limit).with_for_update(skip_locked=True)
+    ids = (await tx.execute(oldest)).scalars().all()  # ids alone: the letters of a flood are megabytes to sort through
     lease_until = seconds(now + timedelta(seconds=lease_s))
-    taken = update(inbox).where(inbox.c.id.in_([row.id for row in rows]))
-    await tx.execute(taken.values(due=lease_until, attempts=inbox.c.attempts + 1))
-    return [Waiting(row.id, row.sealed, row.attempts + 1) for row in rows]
+    taken = inbox.c.id.in_(ids)
+    await tx.execute(update(inbox).where(taken).values(due=lease_until, attempts=inbox.c.attempts + 1))
+    rows = (await tx.execute(select(inbox).where(taken).order_by(inbox.c.received))).all()
+    return [Waiting(row.id, row.sealed, row.attempts) for row in rows]
 
 
 async def remove(tx: AsyncConnection, inbox_id: bytes) -> bool:

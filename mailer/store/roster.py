@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mailer.crypto import tokens, vault
 from mailer.errors import SealBroken
 from mailer.model.address import Address
+from mailer.model.digest import DeliveryState
 from mailer.model.language import Language
 from mailer.model.subscriber import Drawer, Method, Record, State, Subscriber
 from mailer.store.tables import deliveries, requests, subscribers, suppressions
@@ -162,6 +163,12 @@ async def set_state(tx: AsyncConnection, subscriber_id: bytes, state: State) -> 
     await tx.execute(_one(subscriber_id).values(state=state))
 
 
+async def suspend(tx: AsyncConnection, subscriber_id: bytes) -> bool:
+    """Suspend an active subscriber; return False where they paused, or left, in the meantime."""
+    active = _one(subscriber_id).where(subscribers.c.state == State.ACTIVE)
+    return bool((await tx.execute(active.values(state=State.SUSPENDED))).rowcount)
+
+
 async def set_language(tx: AsyncConnection, subscriber_id: bytes, language: Language) -> None:
     """Write which edition a subscriber gets."""
     await tx.execute(_one(subscriber_id).values(language=language))
@@ -180,8 +187,11 @@ async def erase(tx: AsyncConnection, subscriber_id: bytes, today: date, leave_ma
 
 
 async def erase_unanswered(tx: AsyncConnection, before: date) -> int:
-    """Erase those invited before a day who did not answer; return how many."""
-    return await _erase_rows(tx, (subscribers.c.state == State.INVITED) & (subscribers.c.joined < before))
+    """Erase those invited before a day who did not answer; return how many. Who was not asked yet stays."""
+    unsent = deliveries.c.state.in_((DeliveryState.DUE, DeliveryState.LEASED))
+    is_asked = subscribers.c.id.not_in(select(deliveries.c.subscriber_id).where(unsent))
+    silent = (subscribers.c.state == State.INVITED) & (subscribers.c.joined < before)
+    return await _erase_rows(tx, silent & is_asked)
 
 
 async def ban(tx: AsyncConnection, person: Person, today: date) -> None:

@@ -109,7 +109,7 @@ inbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("aside", String(32)),  # null: waiting; else the reason why it was set aside
     Column("sealed", LargeBinary, nullable=False),
-    Index("ix_inbox_due", "aside", "due"),
+    Index("ix_inbox_received", "aside", "received"),
     sqlite_with_rowid=False,
 )
 

@@ -373,7 +373,7 @@ async def meet_trouble(here: Session, person: Person) -> None:
     quoting = [f"450 4.2.0 <{person.address}> later", f"550 5.1.1 <{person.address}>: {NAMES[2]} is unknown"]
     for said in (*quoting, Misdeed.CLOSE):
         here.house.far._scripts["RCPT"] = _script([said])
-        await here.house.send(person.letter("help", TEXT))
+        await here.house.send(person.letter("help"))
         await here.house.work()
     with pytest.raises(smtplib.SMTPDataError):
         await here.house.send(f"From: {person.address}\r\nSubject: {SUBJECT}\nbare\r\n\r\n{TEXT}\0\r\n".encode())

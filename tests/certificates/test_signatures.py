@@ -297,7 +297,7 @@ def test_a_detached_signature_covers_the_very_bytes(gnupg: Gnupg, reader: str) -
     found = openpgp.verify_detached(TEXT, signature, [certificate])
     assert found
     assert found.created
-    assert abs(found.created - NOW) < timedelta(minutes=2)
+    assert abs(found.created - NOW) < timedelta(hours=2)
     assert openpgp.verify_detached(TEXT.replace(b"\r\n", b"\n"), signature, [certificate]) is None
     assert openpgp.verify_detached(TEXT + b" ", signature, [certificate]) is None
 

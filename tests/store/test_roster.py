@@ -283,12 +283,17 @@ async def test_joining_again_takes_the_mark_away_and_an_invitation_does_not(
     assert await suppressed(register, person) == mark
 
 
-async def test_who_was_invited_and_does_not_answer_is_erased_with_the_letter_that_waits(register: Register) -> None:
+async def test_who_was_invited_and_does_not_answer_is_erased_once_they_were_asked(register: Register) -> None:
     invited, new = await register.enter(state=State.INVITED)
     active, _ = await register.enter()
     await register.do(lambda tx: queue.add_notice(tx, "confirm-subscribe", new.subscriber_id, "news", NOW))
+    tomorrow = TODAY + timedelta(days=1)
+    assert await register.do(lambda tx: roster.erase_unanswered(tx, tomorrow)) == 0  # the question has not left yet
+    [claimed] = await register.do(lambda tx: queue.claim(tx, "w", NOW, 60, 5))
+    sent = [queue.Settlement(claimed, DeliveryState.SENT)]
+    await register.do(lambda tx: queue.settle(tx, "w", sent, NOW))
     assert await register.do(lambda tx: roster.erase_unanswered(tx, TODAY)) == 0
-    assert await register.do(lambda tx: roster.erase_unanswered(tx, TODAY + timedelta(days=1))) == 1
+    assert await register.do(lambda tx: roster.erase_unanswered(tx, tomorrow)) == 1
     assert await register.find(invited) is None
     await found_of(register, active)
     async with register.database.read() as tx:

@@ -233,7 +233,7 @@ WRONG = [
     ('[relay]\nhost = "mail.example.org"\ntls = "none"', 3, '[relay] tls: "none" is only for a relay on this machine'),
     ('[relay]\nhost = "10.0.0.1"\ntls = "none"', 3, '[relay] tls: "none" is only for a relay on this machine'),
     ('[relay]\ntls = "none"', 2, '[relay] tls: "none" is only for a relay on this machine'),
-    ("[delivery]\nlease_s = 60", 2, "[delivery] lease_s: must be more than [relay] timeout_s"),
+    ("[delivery]\nlease_s = 60", 2, "[delivery] lease_s: must be at least 10 times [relay] timeout_s"),
     (NEWS + '[[lists]]\nid = "news"\naddress = "b@example.org"', 5, "[[lists]] id: another list has it already"),
     (NEWS + '[[lists]]\nid = "b"\naddress = "NEWS@example.org"', 6, "[[lists]] address: another list has it already"),
     (

@@ -378,6 +378,16 @@ async def test_sigterm_ends_it_though_the_relay_says_nothing(tmp_path: Path) -> 
         assert await counts(place.instance) == {DeliveryState.DUE: 5}
 
 
+async def test_sigterm_ends_it_though_the_relay_does_not_say_goodbye(tmp_path: Path) -> None:
+    async with digest_on_its_way(tmp_path, 5, QUIT=Misdeed.HANG) as place:
+        async with worker(place.instance) as process:
+            await reached(process, lambda: len(place.far.letters) == 5)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                assert await process.wait() == 0
+        assert await counts(place.instance) == {DeliveryState.SENT: 5}
+
+
 # --- Who is dead ----------------------------------------------------------------------------------------------------
 
 

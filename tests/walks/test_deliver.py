@@ -19,11 +19,12 @@ from mailer.model.certificate import Certificate
 from mailer.model.digest import DeliveryState, DigestState
 from mailer.model.language import Language
 from mailer.model.mailing_list import Directory
-from mailer.model.retry import Answer, Outcome
+from mailer.model.retry import POLICY_ATTEMPTS, Answer, Outcome
 from mailer.model.subscriber import Drawer, State
 from mailer.outward import deliver
 from mailer.outward.settle import KEY_NOTICE
 from mailer.store import digests, queue, roster
+from mailer.store.ledger import Entry
 from mailer.store.tables import deliveries, subscribers
 from tests.house import House, Person, open_house, open_text, text_of
 from tests.walks.crowd import address_of, enrol, publish_digest
@@ -261,15 +262,43 @@ async def test_a_poisoned_row_is_set_aside_and_the_rest_goes_on(
         assert await state_of_digest(house) is DigestState.SENT
 
 
-async def test_a_letter_that_cannot_be_made_is_set_aside_and_the_rest_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The list's default language was changed after the digest was sent: nothing fits the reader of neither."""
+async def test_no_reader_goes_without_where_the_default_language_changed_on_the_way(tmp_path: Path) -> None:
     async with waiting_digest(tmp_path, 2) as (house, ids):
         await do(house, roster.set_language, ids[0], Language.ZH_HANS)
         [mailing_list] = house.instance.directory().lists
         changed = replace(mailing_list, default_language=Language.ZH_HANT)
         house.deliverer.copies.directory = Directory((changed,))
+        assert sorted(recipients(await house.deliver())) == [address_of(0), address_of(1)]
+
+
+async def test_a_refusal_for_policy_counts_only_when_it_stays(tmp_path: Path) -> None:
+    """A blocked address of ours must not empty a digest in minutes (RFC 3463 §3.8)."""
+    blocked: list[str | Misdeed] = ["550 5.7.1 blocked"] * (POLICY_ATTEMPTS - 1)
+    async with waiting_digest(tmp_path, RCPT=blocked) as (house, _):
+        for _ in range(POLICY_ATTEMPTS - 1):
+            assert await house.deliver() == []
+            assert await counts(house) == {DeliveryState.DUE: 1}
+            house.clock.pass_(hours=5)
+        assert recipients(await house.deliver()) == [address_of(0)]
+    async with waiting_digest(tmp_path / "always", RCPT="550 5.7.1 blocked") as (house, _):
+        for _ in range(POLICY_ATTEMPTS):
+            await house.deliver()
+            house.clock.pass_(hours=5)
+        assert await counts(house) == {DeliveryState.FAILED: 1}
+
+
+async def test_a_letter_that_cannot_be_made_is_set_aside_and_the_rest_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with waiting_digest(tmp_path, 2) as (house, ids):
+        make = house.deliverer.copies.make
+
+        async def fail_for_one(claimed: queue.Claimed, entry: Entry) -> object:
+            if claimed.subscriber_id == ids[0]:
+                raise KeyError
+            return await make(claimed, entry)
+
+        monkeypatch.setattr(house.deliverer.copies, "make", fail_for_one)
         assert recipients(await house.deliver()) == [address_of(1)]
         assert await counts(house) == {DeliveryState.ASIDE: 1, DeliveryState.SENT: 1}
         assert "set aside: KeyError" in caplog.text

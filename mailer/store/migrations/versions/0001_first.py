@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_inbox_due", "inbox", ["aside", "due"], unique=False)
+    op.create_index("ix_inbox_received", "inbox", ["aside", "received"], unique=False)
     op.create_table(
         "outbox",
         sa.Column("id", sa.LargeBinary(length=12), nullable=False),
