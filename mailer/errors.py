@@ -52,7 +52,7 @@ class ListUnknown(MailerError):
 
 
 class VaultError(MailerError):
-    """A key file cannot be used. Restore it from a backup; nothing was changed."""
+    """A key file or a passphrase cannot be used; nothing was changed."""
 
 
 class WrongPassphrase(VaultError):
@@ -141,7 +141,7 @@ class StoreDamaged(StoreError):
 
 
 class DigestUnusable(MailerError):
-    """The digest cannot be made from this file. Mend what is named and run the command again."""
+    """The digest cannot be used. Mend what is named and run the command again."""
 
 
 class LetterUnusable(MailerError):

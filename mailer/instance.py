@@ -14,6 +14,7 @@ from mailer import config
 from mailer.config import Config
 from mailer.crypto import keyfile, openpgp
 from mailer.crypto.keyfile import SLOT_KDF, KeyFile, Purpose, SlotKdf
+from mailer.crypto.keyfile.passphrase import read_new_passphrase
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.transit import TransitPublic
 from mailer.crypto.vault import RosterKey, RosterPublic
@@ -156,6 +157,11 @@ def create(
     """Make an instance without a list: folders 0700, files 0600. Raises InstanceError where there is something."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InstanceError(f"{folder} is there already and not empty; nothing was changed.")
+    service, roster_meant = read_new_passphrase(service_passphrase), read_new_passphrase(roster_passphrase)
+    if service == roster_meant:
+        raise VaultError(
+            "The two passphrases must differ: the intake is given one of them and must not have the other."
+        )
     keys = folder / "keys"
     keys.mkdir(mode=0o700, parents=True)
     folder.chmod(0o700)

@@ -120,7 +120,8 @@ def export(
     if output is None:
         sys.stdout.write(armored)
     else:
-        output.write_text(armored, encoding="ascii")
+        with output.open("x", encoding="ascii") as file:  # what is there is never overwritten
+            file.write(armored)
 
 
 @commands.command()

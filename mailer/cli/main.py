@@ -36,5 +36,9 @@ def app() -> None:
     except MailerError as error:
         print(f"mailer: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a file that was named, or the disk; the class tells where there is no name
+        where = error.filename or type(error).__name__
+        print(f"mailer: {where}: {error.strerror}. Mend that and run the command again.", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
