@@ -67,12 +67,12 @@ async def drop_notices(tx: AsyncConnection, subscriber_id: bytes) -> None:
 
 
 async def claim(tx: AsyncConnection, worker: str, now: datetime, lease_s: float, limit: int) -> list[Claimed]:
-    """Lease up to `limit` deliveries to a worker: those that are due, and those whose lease ran out."""
+    """Lease up to `limit` deliveries to a worker: those whose lease ran out, and those that are due."""
     rows: list[Any] = []
-    for state in (DeliveryState.LEASED, DeliveryState.DUE):  # one state at a time: then the index gives the order
+    for state in (DeliveryState.LEASED, DeliveryState.DUE):  # one by one: so the index gives the order, and no sorting
         due = select(deliveries).where(deliveries.c.state == state, deliveries.c.due <= seconds(now))
-        first = due.order_by(deliveries.c.due).limit(limit - len(rows))
-        rows += (await tx.execute(first.with_for_update(skip_locked=True))).all()
+        next_ones = due.order_by(deliveries.c.due).limit(limit - len(rows)).with_for_update(skip_locked=True)
+        rows += (await tx.execute(next_ones)).all()
     lease_until = seconds(now + timedelta(seconds=lease_s))
     for row in rows:
         await tx.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from mailer.model.digest import DeliveryState, DigestState
 from mailer.model.language import Language
@@ -125,6 +125,28 @@ async def test_what_is_final_is_not_claimed_again(register: Register, state: Del
     await settle(register, Settlement(claimed, state))
     assert await counts(register) == {state: 1}
     assert await claim(register, now=later(days=30)) == []
+
+
+async def test_leases_that_ran_out_go_before_what_is_due_and_no_more_than_asked_for(register: Register) -> None:
+    await plan(register, 4)
+    dead = await claim(register, "dead", limit=1)
+    [first, *rest] = await claim(register, "b", later(seconds=LEASE_S), limit=3)
+    assert first.subscriber_id == dead[0].subscriber_id
+    assert len(rest) == 2
+
+
+async def test_claiming_takes_no_longer_when_a_million_are_due(register: Register) -> None:
+    """The index gives the order: with a sort, each batch would read all that is due."""
+    asked: list[tuple[str, object]] = []
+    engine = register.database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *one: asked.append((one[2], one[3])))
+    await claim(register)
+    queries = [(query, values) for query, values in asked if query.startswith("SELECT")]
+    assert queries
+    async with register.database.read() as tx:
+        for query, values in queries:
+            steps = [row[3] for row in await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]  # type: ignore[arg-type]
+            assert all("USING INDEX" in step for step in steps), steps
 
 
 # --- Settling -------------------------------------------------------------------------------------------------------

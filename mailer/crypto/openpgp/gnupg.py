@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from mailer.errors import KeyNotMade
 
 TIMEOUT_S = 60
+ATTEMPTS = 4
 # No compression, which makes length tell content; no BZip2, which pysequoia cannot read; no AEAD (GnuPG 2.4's packet
 # 20), which nobody but GnuPG can.
 _PREFERENCES = "AES256 AES192 AES128 SHA512 SHA384 SHA256 Uncompressed"
@@ -35,18 +36,36 @@ def is_installed() -> bool:
 
 def make_key(user_id: str, made: datetime) -> bytes:
     """Return a new transferable secret key, binary, unprotected, without expiry. Raises KeyNotMade."""
-    with _home() as home:
-        _run(home, "--quick-gen-key", user_id, "ed25519", "cert,sign", "never", at=made)
-        _run(home, "--quick-add-key", _fingerprint(home), "cv25519", "encr", "never", at=made)
-        return _run(home, "--export-secret-keys")
+
+    def make() -> bytes:
+        with _home() as home:
+            _run(home, "--quick-gen-key", user_id, "ed25519", "cert,sign", "never", at=made)
+            _run(home, "--quick-add-key", _fingerprint(home), "cv25519", "encr", "never", at=made)
+            return _run(home, "--export-secret-keys")
+
+    return _try(make)
 
 
 def add_user_id(secret: bytes, user_id: str) -> bytes:
     """Return a secret key with one more user ID. Raises KeyNotMade."""
-    with _home() as home:
-        _run(home, "--import", stdin=secret)
-        _run(home, "--quick-add-uid", _fingerprint(home), user_id)
-        return _run(home, "--export-secret-keys")
+
+    def add() -> bytes:
+        with _home() as home:
+            _run(home, "--import", stdin=secret)
+            _run(home, "--quick-add-uid", _fingerprint(home), user_id)
+            return _run(home, "--export-secret-keys")
+
+    return _try(add)
+
+
+def _try(make: Callable[[], bytes]) -> bytes:
+    """Return what `make` does; on a busy machine gpg now and then gives up on its agent, so it may begin anew."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return make()
+        except KeyNotMade:
+            continue
+    return make()
 
 
 @contextmanager
