@@ -3,6 +3,7 @@
 #   make demo           the whole life of a list, on this machine
 #   make test           everything that is checked before a commit: `make check`, then all tests
 #   make check          linters and types only
+#   make bench          how fast it is, beside what this machine could do (twelve minutes; bench/README.md)
 #   make format         let ruff mend what it can
 #   make requirements   resolve the requirement files anew (needs uv)
 #   make clean          remove all that these targets made
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format requirements clean
+.PHONY: demo test check bench format requirements clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -27,6 +28,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict mailer
 	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)
+	@$(BIN)/python -m bench
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -54,5 +58,5 @@ requirements:
 	$(COMPILE) --group test -o requirements-test.txt
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench/cache bench/latest.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

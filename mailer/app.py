@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mailer import control
+from mailer import control, figures
+from mailer.crypto import openpgp
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.vault import RosterKey
@@ -23,12 +25,19 @@ from mailer.inward.receive import Receiver
 from mailer.inward.server_certificate import ServerCertificate
 from mailer.inward.worker import InboxWorker
 from mailer.model.address import Address
+from mailer.outward import publish
 from mailer.outward.copies import Copies
 from mailer.outward.deliver import Deliverer, Pace
 from mailer.outward.process import worker_name
-from mailer.outward.relay import Relay, RelaySettings
+from mailer.outward.relay import RelaySettings, open_relay
 from mailer.outward.replies import ReplySender
+from mailer.outward.routes import Outlet, Route, Routes, shared_out
+from mailer.store import home
 from mailer.store.ledger import Ledger
+
+MAIN = "main"  # the relay of the section [relay]
+
+SWITCH_S = 0.0005  # a worker's busy thread would let the database's wait ten times as long for each step
 
 log = logging.getLogger("mailer")
 
@@ -48,6 +57,7 @@ class Service:
         instance = self.instance
         database, directory = instance.database(), instance.directory()
         await database.open()
+        figures.count(instance)
         reader_settings = instance.config.reader
         certificate = ServerCertificate.load(instance.config.door.tls_certificate, instance.config.door.tls_key)
         async with AsyncExitStack() as stack:
@@ -60,13 +70,20 @@ class Service:
                     processes=reader_settings.processes,
                 )
             )
-            relay = await stack.enter_async_context(Relay(relay_settings(instance)))
+            routes = await open_routes(stack, instance)
             listener = Listener(database, self.keyring, reader, directory, utc_now)
             public = instance.roster_public()
             receiver = Receiver(database, self.keyring, listener, public, instance.policy, instance.providers)
             worker = InboxWorker(receiver)
             give_up_after_s = instance.config.delivery.give_up_after_h * 3600.0
-            replies = ReplySender(database, self.keyring, relay, worker.answered, give_up_after_s=give_up_after_s)
+            replies = ReplySender(
+                database,
+                self.keyring,
+                routes,
+                instance.providers,
+                worker.answered,
+                give_up_after_s=give_up_after_s,
+            )
             least = instance.config.door.min_free_bytes
             disk = database.folder or instance.folder
             intake = Intake(database, instance.transit_public(), disk, least, arrived=worker.arrived)
@@ -86,6 +103,7 @@ class Service:
                 group.create_task(worker.run())
                 group.create_task(worker.purge_for_ever())
                 group.create_task(replies.run())
+                group.create_task(figures.show(instance, database))
                 if certificate is not None:
                     group.create_task(certificate.renew_for_ever())
                 self.is_ready.set()
@@ -107,27 +125,65 @@ class Service:
         return "locked" if self.keyring.is_locked else "unlocked"
 
 
-async def work(instance: Instance, secrets: ServiceSecrets, roster_key: RosterKey) -> None:
-    """Run one delivering process, `mailer work`, until cancelled."""
-    database, keyring = instance.database(), Keyring(secrets)
+async def work(
+    instance: Instance, secrets: ServiceSecrets, roster_key: RosterKey, number: int = 0, processes: int = 1
+) -> None:
+    """Run the delivering process with this number, one of `mailer work`'s, until cancelled."""
+    openpgp.keep_heap()
+    sys.setswitchinterval(SWITCH_S)
+    database, keyring, directory = instance.database(), Keyring(secrets), instance.directory()
     await database.open()
-    delivery = instance.config.delivery
-    give_up_after_s = delivery.give_up_after_h * 3600.0
-    pace = Pace(delivery.lease_s, delivery.batch, instance.config.relay.connections, give_up_after_s)
-    chance = random.SystemRandom()
+    delivery, providers, seeds = instance.config.delivery, instance.providers, instance.seeds()
+    pace = Pace(delivery.lease_s, delivery.batch, delivery.give_up_after_h * 3600.0)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        relay = await stack.enter_async_context(Relay(relay_settings(instance)))
+        routes = await open_routes(stack, instance, number, processes)
+        await home.check(database)
         ledger = await Ledger.open(database, roster_key)
         copies = Copies(
             database,
             keyring,
-            instance.directory(),
+            directory,
             utc_now,
-            chance.random,
+            random.SystemRandom().random,
             instance.policy.pending_days,
+            {seed.id: seed for seed in seeds},
         )
-        await Deliverer(database, ledger, copies, relay, worker_name(), pace).run()
+
+        told: set[str] = set()
+
+        async def begin_digests() -> None:
+            await publish.begin_due(database, keyring, directory, providers, seeds, utc_now(), told)
+
+        names = providers.names
+        worker = worker_name()
+        await Deliverer(
+            database, ledger, copies, routes, names, worker, pace, utc_now, begin_digests=begin_digests
+        ).run()
+
+
+async def open_routes(stack: AsyncExitStack, instance: Instance, number: int = 0, processes: int = 1) -> Routes:
+    """Return the relays of config.toml and the ways over them, with one process's share of connections.
+
+    Raises RelayUnusable.
+    """
+    outlets = {}
+    for name, relay in instance.config.all_relays.items():
+        if relay.is_set:
+            opened = await stack.enter_async_context(open_relay(relay_settings(instance, name, number, processes)))
+            key = instance.dkim(relay)
+            outlets[name] = Outlet(opened, relay.identity, key.field if key else None)
+    routes = {
+        provider: Route(
+            tuple(name for name in route.relays or outlets if name in outlets),
+            shared_out(route.connections, number, processes) if route.connections else 0,
+            route.per_minute,
+            route.max_letter_bytes,
+        )
+        for route in instance.config.routes
+        for provider in route.providers
+    }
+    return Routes(outlets, routes, utc_now)
 
 
 def utc_now() -> datetime:
@@ -151,17 +207,24 @@ def door_settings(instance: Instance, certificate: ServerCertificate | None) -> 
     )
 
 
-def relay_settings(instance: Instance) -> RelaySettings:
-    """Return the relay's part of config.toml. Raises RelayUnusable where the password file cannot be read."""
-    relay = instance.config.relay
+def relay_settings(instance: Instance, name: str = MAIN, number: int = 0, processes: int = 1) -> RelaySettings:
+    """Return a relay's part of config.toml, with a process's share of the connections.
+
+    Raises RelayUnusable where the password file cannot be read.
+    """
+    relay = instance.config.all_relays[name]
     return RelaySettings(
         host=relay.host or "",
         port=relay.port,
         security="none" if relay.tls == "none" else relay.security,
         username=relay.username or None,
-        password=instance.relay_password(),
+        password=instance.relay_password(relay),
         ca_file=relay.ca_file,
-        connections=relay.connections,
+        connections=shared_out(relay.connections, number, processes),
         timeout_s=relay.timeout_s,
         local_hostname=instance.config.door.hostname,
+        name=name,
+        proxy=relay.proxy,
+        folder=relay.folder,
+        folder_format=relay.folder_format,
     )

@@ -11,6 +11,7 @@ class MailerError(Exception):
     def __init__(self, detail: str = "") -> None:
         sentence = " ".join((type(self).__doc__ or "").split())
         super().__init__(f"{sentence} {detail}".strip())
+        self.detail = detail
 
 
 # --- What the operator set up ---------------------------------------------------------------------------------------
@@ -18,6 +19,10 @@ class MailerError(Exception):
 
 class ConfigError(MailerError):
     """The configuration cannot be used. Mend the line that is named and run `mailer check-config`."""
+
+
+class DkimKeyUnusable(ConfigError):
+    """A DKIM key cannot be used. `mailer keys dkim` makes one that can."""
 
 
 class InstanceError(MailerError):
@@ -136,12 +141,40 @@ class StoreConflict(StoreError):
     """Two changes at the same time contradict each other, so one was not made. Nothing is to be done."""
 
 
+class StoreUnreachable(StoreError):
+    """The database server does not answer, or ended the connection. Look whether it runs, and at [store] url."""
+
+
+class StoreRefused(StoreError):
+    """The database server does not let us in. Look at [store] url, the password and the server's own settings."""
+
+
+class StoreTaken(StoreError):
+    """A rotation or a copy has the database to itself. Wait until it has ended."""
+
+
+class NotCopied(MailerError):
+    """Nothing was copied:"""
+
+
 class StoreDamaged(StoreError):
     """The database file is damaged. Stop the service and restore a backup (docs/operations.md)."""
 
 
+class NotAtHome(MailerError):
+    """This is a copy, or was moved or restored, so it delivers nothing. End the other one, then run `mailer adopt`."""
+
+
 class DigestUnusable(MailerError):
     """The digest cannot be used. Mend what is named and run the command again."""
+
+
+class TimeUnusable(MailerError):
+    """A time cannot be used:"""
+
+
+class MailboxUnusable(MailerError):
+    """A seed mailbox cannot be looked into."""
 
 
 class LetterUnusable(MailerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,23 +12,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mailer import config
-from mailer.config import Config
+from mailer.config import Config, NamedRelay, Relay
 from mailer.crypto import keyfile, openpgp
-from mailer.crypto.keyfile import SLOT_KDF, KeyFile, Purpose, SlotKdf
+from mailer.crypto.dkim import DkimKey
+from mailer.crypto.keyfile import SLOT_KDF, KeyFile, Purpose, SlotKdf, private_file
 from mailer.crypto.keyfile.passphrase import read_new_passphrase
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.transit import TransitPublic
 from mailer.crypto.vault import RosterKey, RosterPublic
-from mailer.errors import ConfigError, FileUnusable, InstanceBusy, InstanceError, RelayUnusable, VaultError
+from mailer.errors import (
+    ConfigError,
+    DkimKeyUnusable,
+    FileUnusable,
+    InstanceBusy,
+    InstanceError,
+    RelayUnusable,
+    VaultError,
+)
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate
-from mailer.model.mailing_list import Directory, MailingList
+from mailer.model.mailing_list import Directory, MailingList, Sender
 from mailer.model.policy import Policy
 from mailer.model.provider import Providers
+from mailer.model.seed import Seed
 from mailer.store.database import Database
 
 PASSPHRASE_SLOT = "passphrase"
 RECOVERY_SLOT = "recovery"
+SEED_ID_BYTES = 12  # as many as a subscriber's
 FORMER_ROSTER = "former"  # in roster.key while a rotation is not finished: the payload of the key before
 
 
@@ -88,6 +100,14 @@ class Instance:
         """Return the lists, their contacts' certificates read. Raises ConfigError."""
         return Directory(tuple(_mailing_list(one) for one in self.config.lists), self.config.door.hostname)
 
+    def seeds(self) -> tuple[Seed, ...]:
+        """Return the organisers' own mailboxes that get a copy of each digest, in the order of config.toml.
+
+        A key that can no longer be used stops nobody else's copy: it is kept, and its delivery ends as unusable.
+        Raises FileUnusable, ConfigError.
+        """
+        return tuple(_seed(one) for one in self.config.seeds)
+
     def transit_public(self) -> TransitPublic:
         """Return what the door seals to. Raises VaultError."""
         return TransitPublic.from_bytes(_read(self.folder / "keys" / "transit.pub"))
@@ -96,15 +116,25 @@ class Instance:
         """Return what the intake seals records to. Raises VaultError."""
         return RosterPublic.from_bytes(_read(self.folder / "keys" / "roster.pub"))
 
-    def relay_password(self) -> str | None:
-        """Return the first line of the relay's password file, or None. Raises RelayUnusable."""
-        path = self.config.relay.password_file
+    def relay_password(self, relay: Relay) -> str | None:
+        """Return the first line of a relay's password file, or None. Raises RelayUnusable."""
+        path = relay.password_file
         if path is None:
             return None
         try:
             return path.read_text(encoding="utf-8").split("\n", 1)[0].strip()
         except (OSError, UnicodeError) as error:
             raise RelayUnusable("The password_file cannot be read.") from error
+
+    def dkim(self, relay: Relay) -> DkimKey | None:
+        """Return what signs the letters that leave over a relay; None where it signs. Raises DkimKeyUnusable."""
+        if relay.dkim_key is None:
+            return None
+        try:
+            return DkimKey.load(private_file.read(relay.dkim_key), relay.dkim_selector)
+        except (DkimKeyUnusable, VaultError) as error:
+            section = f'[[relays]] "{relay.name}"' if isinstance(relay, NamedRelay) else "[relay]"
+            raise DkimKeyUnusable(f"{section} dkim_key: {error.detail}") from error
 
     def open_service(self, passphrase: str) -> tuple[KeyFile, ServiceSecrets]:
         """Return the service secrets and their file. Slow by intent: call it in a thread. Raises WrongPassphrase."""
@@ -185,6 +215,14 @@ def add_list(instance: Instance, opened: KeyFile, list_id: str, address: Address
     return changed
 
 
+def add_identity(opened: KeyFile, list_id: str, name: str, address: Address) -> ServiceSecrets:
+    """Make the OpenPGP key of a list's identity, as add_list does the list's."""
+    secrets = ServiceSecrets.from_payload(opened.payload)
+    changed = secrets.with_list_key(list_id, openpgp.generate_list_key(address).secret, name)
+    opened.save(changed.to_payload())
+    return changed
+
+
 def with_renamed_list(opened: KeyFile, list_id: str, address: Address) -> ServiceSecrets:
     """Return the secrets with a list's OpenPGP key named after its new address; nothing is saved. Raises KeyNotMade."""
     secrets = ServiceSecrets.from_payload(opened.payload)
@@ -213,7 +251,18 @@ def _mailing_list(settings: config.MailingList) -> MailingList:
         contact_certificate=read_certificate(contact_key).blob if contact_key else None,
         wording=settings.templates,
         is_retired=settings.state == "retired",
+        identities=tuple(Sender(one.name, one.address, one.display_name) for one in settings.identities),
     )
+
+
+def _seed(settings: config.Seed) -> Seed:
+    if settings.key is None:
+        raise ConfigError("(Each of the [[seeds]] needs a key: without one nothing can be encrypted to it.)")
+    content = read_file(settings.key)
+    usable = [one for one in openpgp.examine(content, datetime.now(UTC)) if isinstance(one, Certificate)]
+    seed_id = hashlib.sha256(b"mailer/1/seed" + settings.address.normalised.encode()).digest()[:SEED_ID_BYTES]
+    certificate = usable[0].blob if usable else content
+    return Seed(seed_id, settings.address, certificate, settings.language, settings.lists)
 
 
 def read_file(path: Path) -> bytes:

@@ -5,19 +5,38 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
+
 ROOT = Path(__file__).parents[1]
 IS_CI = os.environ.get("CI") == "true"
-DEBIAN_PACKAGE = {"gpg": "gnupg", "gpgconf": "gnupg", "gpgv": "gpgv", "rnpkeys": "rnp"}
+DEBIAN_PACKAGE = {
+    "dovecot": "dovecot-imapd",
+    "gpg": "gnupg",
+    "gpgconf": "gnupg",
+    "gpgv": "gpgv",
+    "initdb": "postgresql",
+    "ip": "iproute2",
+    "opendkim-testmsg": "opendkim-tools",
+    "postgres": "postgresql",
+    "psql": "postgresql",
+    "rnpkeys": "rnp",
+    "setpriv": "util-linux",
+    "smtp-source": "postfix",
+    "unshare": "util-linux",
+}
 SOCKET_PATH_OCTETS = 107  # sockaddr_un less its NUL; the agent's longest socket name is S.gpg-agent.browser
 
 # One machine may be ten times slower than another, and a failure in CI must be the same when it is run again.
@@ -27,13 +46,19 @@ settings.load_profile("steady")
 
 def needs(program: str) -> str:
     """Return the path of an external program; without it the test is skipped, or fails where CI=true."""
-    path = shutil.which(program)
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin") or _of_postgresql(program)
     if path:
         return path
     reason = f"{program} is missing; install Debian's {DEBIAN_PACKAGE.get(program, program)}"
     if IS_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def _of_postgresql(program: str) -> str | None:
+    """Debian keeps the server's programs off the path, in a folder for each version."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[-3]))
+    return str(found[-1]) if found else None
 
 
 @pytest.fixture(name="needs")
@@ -48,6 +73,33 @@ def corpora() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder shared/corpora beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests of a run, with a database that has every table, to copy."""
+    from tests.cluster import TEMPLATE, Cluster
+
+    cluster = Cluster.make()
+    try:
+        cluster.sql(f"CREATE DATABASE {TEMPLATE}")
+        migrate = (
+            "import asyncio, sys; from mailer.store.database import Database as D; asyncio.run(D(sys.argv[1]).open())"
+        )
+        subprocess.run([sys.executable, "-c", migrate, cluster.url(TEMPLATE)], cwd=ROOT, check=True)
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database: whoever asks for it runs on both engines."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/mailer.db"
+        return
+    with request.getfixturevalue("cluster").emptied() as url:
+        yield url
 
 
 @dataclass(frozen=True)

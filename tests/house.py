@@ -18,7 +18,7 @@ import pysequoia
 
 from mailer import config
 from mailer import instance as instances
-from mailer.app import door_settings, relay_settings
+from mailer.app import door_settings, open_routes
 from mailer.crypto.keyfile.passphrase import SlotKdf
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.service_secrets import ServiceSecrets
@@ -34,7 +34,6 @@ from mailer.model.address import Address
 from mailer.outward.copies import Copies
 from mailer.outward.deliver import Deliverer, Pace
 from mailer.outward.process import worker_name
-from mailer.outward.relay import Relay
 from mailer.outward.replies import ReplySender
 from mailer.store.database import Database
 from mailer.store.ledger import Ledger
@@ -42,6 +41,8 @@ from tests.walks.far_server import FarServer, Received
 
 CHEAP = SlotKdf(memory_kib=64, iterations=1, lanes=1)
 SERVICE, ROSTER = "service passphrase of the tests", "roster passphrase of the tests"
+SQLITE = "sqlite:///mailer.db"
+database_url = SQLITE  # what instances are made with; tests/walks/conftest.py puts another engine here
 LIST = "news@lists.example"
 CONTACT = "team@elsewhere.example"
 
@@ -182,8 +183,7 @@ class House:
 
     async def deliver(self) -> list[Received]:
         before = len(self.far.letters)
-        while await self.deliverer.deliver_batch():
-            pass
+        await self.deliverer.deliver_due()
         return self.far.letters[before:]
 
     async def join(self, person: Person, verb: str = "subscribe") -> Received:
@@ -202,6 +202,7 @@ def make_instance(folder: Path, contact: Person | None, list_key: bytes | None =
     instances.create(folder, SERVICE, ROSTER, CHEAP)
     path = folder / "config.toml"
     text = path.read_text().replace('listen = ["127.0.0.1:2525"]', 'listen = ["127.0.0.1:0"]')
+    text = text.replace(f'url = "{SQLITE}"', f'url = "{database_url}"')
     path.write_text(text.replace('host = ""', 'host = "127.0.0.1"').replace('tls = "verify"', 'tls = "none"'))
     instance = Instance.open(folder)
     opened, _ = instance.open_service(SERVICE)
@@ -257,11 +258,13 @@ async def furnish(
     door = await stack.enter_async_context(
         Door(door_settings(instance, None), lambda mailbox: directory.find(mailbox) is not None, intake.accept)
     )
-    relay = await stack.enter_async_context(Relay(relay_settings(instance)))
-    replies = ReplySender(database, keyring, relay, worker.answered, clock=clock)
+    routes = await open_routes(stack, instance)
+    routes.clock = clock
+    replies = ReplySender(database, keyring, routes, instance.providers, worker.answered, clock=clock)
     ledger = await Ledger.open(database, roster_key)
     copies = Copies(database, keyring, directory, clock, lambda: 0.5)
-    deliverer = Deliverer(database, ledger, copies, relay, worker_name(), Pace(connections=2), clock=clock)
+    providers = instance.providers.names
+    deliverer = Deliverer(database, ledger, copies, routes, providers, worker_name(), Pace(), clock)
     return House(
         instance, secrets, roster_key, database, keyring, door, worker, replies, deliverer, far, clock, contact
     )

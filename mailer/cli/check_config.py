@@ -21,7 +21,9 @@ def check_config(instance_folder: options.InstanceFolder = Path()) -> None:
         Wording(one.wording)
     door = instance.config.door
     door_settings(instance, ServerCertificate.load(door.tls_certificate, door.tls_key))
-    relay_settings(instance)
+    for name, relay in instance.config.all_relays.items():
+        relay_settings(instance, name)
+        instance.dkim(relay)
     print(f"{instance.config_path}: {len(instance.config.lists)} list(s), no fault found.")
-    if instance.config.relay.host is None:
+    if not any(relay.is_set for relay in instance.config.all_relays.values()):
         print("Note: [relay] host is empty, so nothing will be sent.")

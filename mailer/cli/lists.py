@@ -1,4 +1,4 @@
-"""mailer lists: add, rename, retire, show."""
+"""mailer lists: add, rename, identity, retire, show."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from mailer import config
 from mailer import instance as instances
 from mailer.cli import options, passphrases
+from mailer.crypto.keyring import Keyring
 from mailer.crypto.openpgp import ListKey
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.errors import BadAddress, ListUnknown
@@ -54,13 +55,18 @@ def read_wanted(
 
 
 def add_wanted(instance: Instance, wanted: Wanted, service_passphrase: str) -> ListKey:
-    """Write a list into config.toml and its key into the service secrets; return the key."""
+    """Write a list into config.toml and its key into the service secrets; return the key.
+
+    The key is there first: killed in between, the command is given again, and nobody ever had the key that it replaces.
+    """
     opened, _ = instance.open_service(service_passphrase)
-    kept = ""
-    if wanted.contact_key is not None:
-        kept = f"keys/{wanted.list_id}-contact.asc"
-        shutil.copyfile(wanted.contact_key, instance.folder / kept)
-    secrets = instances.add_list(instance, opened, wanted.list_id, wanted.address)
+    kept = f"keys/{wanted.list_id}-contact.asc" if wanted.contact_key else ""
+
+    def prepare() -> None:
+        if wanted.contact_key:
+            shutil.copyfile(wanted.contact_key, instance.folder / kept)
+        instances.add_list(instance, opened, wanted.list_id, wanted.address)
+
     config.add_list(
         instance.config_path,
         wanted.list_id,
@@ -68,8 +74,9 @@ def add_wanted(instance: Instance, wanted: Wanted, service_passphrase: str) -> L
         languages=wanted.languages,
         contact=wanted.contact,
         contact_key=kept,
+        prepare=prepare,
     )
-    return ListKey.from_secret(secrets.list_keys[wanted.list_id])
+    return Keyring(ServiceSecrets.from_payload(opened.payload)).list_key(wanted.list_id)
 
 
 def describe(wanted: Wanted, key: ListKey) -> str:
@@ -126,7 +133,37 @@ def rename(
     secrets = instances.with_renamed_list(opened, list_id, new)
     config.rename_list(instance.config_path, list_id, new)
     opened.save(secrets.to_payload())
-    print(f"{list_id} is now {new}. Its key: {_fingerprint(secrets, list_id)}")
+    print(f"{list_id} is now {new}. Its key: {grouped(Keyring(secrets).list_key(list_id).fingerprint)}")
+
+
+@commands.command()
+def identity(
+    list_id: Annotated[str, typer.Argument(help="The id of the list.")],
+    name: Annotated[str, typer.Argument(help="What relays call it: 1 to 32 of a-z, 0-9 and -.")],
+    address: Annotated[str, typer.Argument(help="The address to send from.")],
+    display_name: Annotated[str, typer.Option(help="The name beside the address; every server sees it.")] = "",
+    instance_folder: options.InstanceFolder = Path(),
+    service_file: options.ServiceFile = None,
+) -> None:
+    """Give a list another address to send from, with an OpenPGP key of its own, for the relays that stand for it.
+
+    Mail to that address arrives at the list, and is answered from there. A running service takes it up at its next
+    start. Example: mailer lists identity news abroad news@lists.other.example
+    """
+    instance, own = Instance.open(instance_folder), Address.parse(address)
+    find(instance, list_id)
+    opened, _ = instance.open_service(passphrases.read("service", service_file))
+    config.add_identity(
+        instance.config_path,
+        list_id,
+        name,
+        own,
+        display_name=display_name,
+        prepare=lambda: instances.add_identity(opened, list_id, name, own),
+    )
+    key = Keyring(ServiceSecrets.from_payload(opened.payload)).list_key(list_id, name)
+    print(f"{list_id} can send from {own} (identity {name}).\nIts key: {grouped(key.fingerprint)}")
+    print(f'For a relay that stands for it, write identity = "{name}" into its section of config.toml.')
 
 
 @commands.command()
@@ -144,20 +181,35 @@ def retire(
 
 
 @commands.command()
-def show(instance_folder: options.InstanceFolder = Path(), as_json: options.AsJson = False) -> None:
-    """Show the lists.
+def show(
+    instance_folder: options.InstanceFolder = Path(),
+    service_file: options.ServiceFile = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the lists and their identities; given the service passphrase in a file, the keys' fingerprints too.
 
     Example: mailer lists show --json
     """
-    found = Instance.open(instance_folder).directory().lists
+    instance = Instance.open(instance_folder)
+    found = instance.directory().lists
+    keyring = None
+    if service_file is not None:
+        keyring = Keyring(instance.open_service(passphrases.read("service", service_file))[1])
     if as_json:
-        print(json.dumps([_to_json(one) for one in found], ensure_ascii=False, indent=2))
+        print(json.dumps([_to_json(one, keyring) for one in found], ensure_ascii=False, indent=2))
         return
     for one in found:
-        print(f"{one.id}\t{one.address}\t{'retired' if one.is_retired else 'active'}")
+        state = "retired" if one.is_retired else "active"
+        print("\t".join([one.id, str(one.address), state, *_fingerprints(one, keyring)]))
+        for own in (one.sending_as(sender.name) for sender in one.identities):
+            print("\t".join([f"{own.id}/{own.identity}", str(own.address), state, *_fingerprints(own, keyring)]))
 
 
-def _to_json(one: MailingList) -> dict[str, object]:
+def _fingerprints(one: MailingList, keyring: Keyring | None) -> list[str]:
+    return [grouped(keyring.list_key(one.id, one.identity).fingerprint)] if keyring else []
+
+
+def _to_json(one: MailingList, keyring: Keyring | None) -> dict[str, object]:
     return {
         "id": one.id,
         "address": str(one.address),
@@ -166,8 +218,13 @@ def _to_json(one: MailingList) -> dict[str, object]:
         "languages": list(one.languages),
         "default_language": one.default_language,
         "contact": str(one.contact) if one.contact else None,
+        "fingerprint": keyring.list_key(one.id).fingerprint if keyring else None,
+        "identities": [
+            {
+                "name": sender.name,
+                "address": str(sender.address),
+                "fingerprint": keyring.list_key(one.id, sender.name).fingerprint if keyring else None,
+            }
+            for sender in one.identities
+        ],
     }
-
-
-def _fingerprint(secrets: ServiceSecrets, list_id: str) -> str:
-    return grouped(ListKey.from_secret(secrets.list_keys[list_id]).fingerprint)

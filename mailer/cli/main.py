@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from mailer.cli import check_config, demo, digest, init, keys, lists, serve, subscribers
+from mailer.cli import adopt, check_config, demo, digest, init, keys, lists, serve, store, subscribers
 from mailer.errors import MailerError
 
 commands = typer.Typer(
@@ -23,9 +23,11 @@ commands.command("serve")(serve.serve)
 commands.command("lock")(serve.lock)
 commands.command("unlock")(serve.unlock)
 commands.command("work")(serve.work)
+commands.command("adopt")(adopt.adopt)
 commands.add_typer(digest.commands, name="digest")
 commands.add_typer(subscribers.commands, name="subscribers")
 commands.add_typer(keys.commands, name="keys")
+commands.add_typer(store.commands, name="store")
 commands.command("check-config")(check_config.check_config)
 
 

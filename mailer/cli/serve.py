@@ -16,10 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mailer import control
+from mailer import control, figures
 from mailer.app import Service
 from mailer.app import work as deliver
 from mailer.cli import options, passphrases
+from mailer.crew import Crew
 from mailer.crypto.keyring import Keyring
 from mailer.deliverer_process import DelivererProcess
 from mailer.errors import PassphraseMissing, ServiceNotRunning
@@ -111,6 +112,9 @@ def unlock(
 
 
 def work(
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, max=256, help="How many at once; one for each core if left out.")
+    ] = None,
     instance_folder: options.InstanceFolder = Path(),
     service_file: options.ServiceFile = None,
     roster_file: options.RosterFile = None,
@@ -118,10 +122,19 @@ def work(
 ) -> None:
     """Deliver digests and notices until stopped; several may run, on several machines.
 
-    Example: mailer work --instance /srv/mailer --roster-passphrase-file /run/keys/roster
+    Example: mailer work --processes 4 --instance /srv/mailer --roster-passphrase-file /run/keys/roster
     """
     instance = Instance.open(instance_folder)
     harden()
+    with figures.shown_beside(instance):
+        code = _work(instance, processes, service_file, roster_file, on_stdin)
+    if code:
+        raise typer.Exit(code)
+
+
+def _work(
+    instance: Instance, processes: int | None, service_file: Path | None, roster_file: Path | None, on_stdin: bool
+) -> int:
     if on_stdin:
         service, roster, parent = json.loads(sys.stdin.readline())
         end_with(parent)
@@ -130,7 +143,18 @@ def work(
         roster = passphrases.read("roster", roster_file)
     with instance.roster_in_use():
         _, secrets = instance.open_service(service)
-        run_until_told(deliver(instance, secrets, instance.open_roster(roster)))
+        roster_key = instance.open_roster(roster)
+        size = min(processes or len(os.sched_getaffinity(0)), most_workers(instance))
+
+        def work_alone(number: int) -> None:
+            run_until_told(deliver(instance, secrets, roster_key, number, size))
+
+        return Crew(size, work_alone).run()
+
+
+def most_workers(instance: Instance) -> int:
+    """Return how many workers the relays' connections suffice for."""
+    return max(one.connections for one in instance.config.all_relays.values())
 
 
 def harden() -> None:

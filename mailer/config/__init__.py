@@ -1,16 +1,22 @@
 """config.toml, read into frozen settings and edited without losing a comment."""
 
-from mailer.config.editing import add_list, rename_list, retire_list
+from mailer.config.editing import add_identity, add_list, rename_list, retire_list
 from mailer.config.reading import load, read
-from mailer.config.settings import Config, MailingList
+from mailer.config.settings import DATABASE_URL, Config, MailingList, NamedRelay, Relay, Seed
 from mailer.config.shipped import shipped_config
-from mailer.config.values import Endpoint
+from mailer.config.values import Endpoint, database_url
 
 __all__ = [
+    "DATABASE_URL",
     "Config",
     "Endpoint",
     "MailingList",
+    "NamedRelay",
+    "Relay",
+    "Seed",
+    "add_identity",
     "add_list",
+    "database_url",
     "load",
     "read",
     "rename_list",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import AoT
+from tomlkit.items import AoT, Comment, Whitespace
 
 from mailer.config.reading import load, read
 from mailer.errors import ConfigError, ListUnknown
@@ -28,10 +28,12 @@ def add_list(
     default_language: Language | None = None,
     contact: Address | None = None,
     contact_key: str = "",
+    prepare: Callable[[], object] = lambda: None,
 ) -> None:
     """Append a list; default_language is the first of the languages unless given.
 
-    Raises ConfigError, and changes nothing, where the file is unusable before or after: an id or address is taken.
+    prepare: called before anything is written, when it is sure that the file will be right. Raises ConfigError, and
+    changes nothing, where the file is unusable before or after: an id or address is taken.
     """
     entry = {
         "id": list_id,
@@ -42,7 +44,37 @@ def add_list(
         "contact": str(contact or ""),
         "contact_key": contact_key,
     }
-    _edit(path, lambda document: _lists_of(document).append(_table(entry)))
+    _edit(path, lambda document: _lists_of(document).append(_table(entry)), prepare)
+
+
+def add_identity(
+    path: Path,
+    list_id: str,
+    name: str,
+    address: Address,
+    *,
+    display_name: str = "",
+    prepare: Callable[[], object] = lambda: None,
+) -> None:
+    """Append an identity to a list; prepare as in add_list. Raises ConfigError or ListUnknown."""
+    wanted = _table({"name": name, "address": str(address), "display_name": display_name})
+
+    def add(document: tomlkit.TOMLDocument) -> None:
+        entry = _find(document, list_id)
+        former = entry.get("identities")
+        if former is not None and not isinstance(former, AoT):
+            raise ConfigError("Write each identity as a section of its own that begins with [[lists.identities]].")
+        trailing = _take_trailing(former[-1] if former else entry)
+        if former:
+            former[-1].add(tomlkit.nl())
+            former.append(wanted)
+        else:
+            fresh = tomlkit.aot()
+            fresh.append(wanted)
+            entry.append("identities", fresh)
+        _put_back(wanted, trailing)
+
+    _edit(path, add, prepare)
 
 
 def rename_list(path: Path, list_id: str, address: Address) -> None:
@@ -52,23 +84,35 @@ def rename_list(path: Path, list_id: str, address: Address) -> None:
         entry = _find(document, list_id)
         former = [*entry.get("formerly", []), entry["address"]]
         new = address.normalised
+        trailing = _take_trailing(entry)
         entry["formerly"] = [text for text in former if Address.parse(text).normalised != new]
         entry["address"] = str(address)
+        _put_back(entry, trailing)
 
     _edit(path, rename)
 
 
 def retire_list(path: Path, list_id: str) -> None:
     """Mark a list as one that sends no more and takes no new subscribers. Raises ConfigError or ListUnknown."""
-    _edit(path, lambda document: _find(document, list_id).update(state="retired"))
+
+    def retire(document: tomlkit.TOMLDocument) -> None:
+        entry = _find(document, list_id)
+        trailing = _take_trailing(entry)
+        entry["state"] = "retired"
+        _put_back(entry, trailing)
+
+    _edit(path, retire)
 
 
-def _edit(path: Path, change: Callable[[tomlkit.TOMLDocument], object]) -> None:
+def _edit(
+    path: Path, change: Callable[[tomlkit.TOMLDocument], object], prepare: Callable[[], object] = lambda: None
+) -> None:
     load(path)
     document = tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
     change(document)
     text = tomlkit.dumps(document)
     read(text, path)  # what `load` would refuse is never written
+    prepare()
     try:
         _replace(path.resolve(), text.encode())
     except OSError as error:
@@ -95,6 +139,19 @@ def _table(entry: Mapping[str, object]) -> tomlkit.items.Table:
     table = tomlkit.table()
     table.update(entry)
     return table
+
+
+def _take_trailing(table: Any) -> list[Comment | Whitespace]:
+    """Take off and return the comments and empty lines at a table's end: they belong to what follows it."""
+    body, taken = table.value.body, []
+    while body and isinstance(body[-1][1], Comment | Whitespace):
+        taken.append(body.pop()[1])
+    return taken[::-1]
+
+
+def _put_back(table: Any, trailing: list[Comment | Whitespace]) -> None:
+    for item in trailing:
+        table.add(item)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mailer.config.settings import Config, MailingList, Section
+from mailer.config.settings import Config, Section
 from mailer.errors import ConfigError
 
 Place = tuple[str | int, ...]  # ("lists", 0, "address")
@@ -95,33 +95,54 @@ def _explain(detail: ErrorDetails, lines: dict[Place, int]) -> _Problem:
 
 
 def _name(names: list[str]) -> str:
-    section = names[0] if names[0] in SECTIONS or names[0] == "lists" else ""
-    header = {"": "", "lists": "[[lists]]"}.get(section, f"[{section}]")
-    return " ".join(filter(None, [header, ".".join(names[1:] if section else names)]))
+    section, keys = _split(names)
+    if not section:
+        return ".".join(keys)
+    header = ".".join(section)
+    return " ".join(filter(None, [f"[{header}]" if header in SECTIONS else f"[[{header}]]", ".".join(keys)]))
 
 
 def _expected(names: list[str]) -> str:
-    if len(names) == 1:
-        return "a section" if names[0] in SECTIONS else "[[lists]] sections"
-    return str(_fields(names[0])[names[1]].description)
-
-
-def _fields(section: str) -> dict[str, Any]:
-    return SECTIONS.get(section, MailingList).model_fields
+    section, keys = _split(names)
+    if keys:
+        return str(_model(section).model_fields[keys[0]].description)
+    return str(_model(section[:-1]).model_fields[section[-1]].description or "a section")
 
 
 def _unknown(names: list[str]) -> str:
-    if len(names) == 1:
-        near = difflib.get_close_matches(names[0], [*SECTIONS, "lists"], 1)
-        home = _home_of(names[0])
-        return "there is no such section" + (f"; did you mean {_name(near)}?" if near else home)
-    near = difflib.get_close_matches(names[1], _fields(names[0]), 1)
-    return "there is no such key" + (f"; did you mean {near[0]}?" if near else _home_of(names[1]))
+    section, keys = _split(names)
+    if not section:
+        near = difflib.get_close_matches(keys[0], Config.model_fields, 1)
+        return "there is no such section" + (f"; did you mean {_name(near)}?" if near else _home_of(keys[0]))
+    near = difflib.get_close_matches(keys[0], _model(section).model_fields, 1)
+    return "there is no such key" + (f"; did you mean {near[0]}?" if near else _home_of(keys[0]))
 
 
 def _home_of(key: str) -> str:
-    homes = [_name([section]) for section in [*SECTIONS, "lists"] if key in _fields(section)]
+    homes = [_name([section]) for section in [*SECTIONS, "lists"] if key in _model([section]).model_fields]
     return f"; {key} belongs in {' or '.join(homes)}" if homes else ""
+
+
+def _split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the section that a place is in, and those that lead on from there."""
+    depth = 0
+    while depth < len(names) and _section(_model(names[:depth]), names[depth]):
+        depth += 1
+    return names[:depth], names[depth:]
+
+
+def _model(section: list[str]) -> type[Section]:
+    """The settings class of a section: of the whole file for no name, of each of several for [[lists]] and the like."""
+    model: type[Section] = Config
+    for name in section:
+        model = _section(model, name) or model
+    return model
+
+
+def _section(model: type[Section], name: str) -> type[Section] | None:
+    field = model.model_fields.get(name)
+    annotation = get_args(field.annotation)[0] if field and get_args(field.annotation) else field and field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
 def _echo(detail: ErrorDetails) -> str:
@@ -172,6 +193,8 @@ def _header(tree: Any, counts: Counter[Place]) -> Place:
     while tree:
         [(key, tree)] = tree.items()
         place = (*place, key)
+        if isinstance(tree, dict) and counts[place]:  # [[lists.identities]] is of the list that came last
+            place = (*place, counts[place] - 1)
         if isinstance(tree, list):
             place, tree = (*place, counts[place]), tree[0]
             counts[place[:-1]] += 1

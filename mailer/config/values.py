@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
@@ -15,7 +16,8 @@ from mailer.model.address import Address
 from mailer.model.language import Language
 
 SQLITE = "sqlite:///"
-POSTGRESQL = "postgresql://"
+POSTGRESQL = {"postgresql", "postgresql+asyncpg"}
+_SQLITE = {"sqlite", "sqlite+aiosqlite"}
 LARGEST_PORT = 65535
 HEADER_BREAKERS = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode categories: controls, formats, surrogates, separators
 
@@ -87,13 +89,24 @@ def _path(value: str, folder: Path) -> Path:
     return folder / value
 
 
-def _database_url(value: str, folder: Path) -> str:
-    if value.startswith(POSTGRESQL) and value != POSTGRESQL:
+def database_url(value: str, folder: Path) -> str:
+    """Return a URL with the path of an SQLite file made whole. Raises ValueError."""
+    scheme, separator, rest = value.partition("://")
+    if scheme in POSTGRESQL and rest:
         return value
-    name = value.removeprefix(SQLITE)
-    if name in {value, "", ":memory:"}:
+    name = rest.removeprefix("/")
+    if scheme not in _SQLITE or name in {rest, "", ":memory:"} or not separator:
         raise ValueError
     return f"{SQLITE}{folder / name}"
+
+
+def _proxy(value: str) -> str:
+    """RFC 1928; names are looked up at the far end, so that no name server here learns where mail goes."""
+    if value:
+        parts = urlsplit(value)
+        if parts.scheme != "socks5" or not parts.hostname or not parts.port or parts.path:
+            raise ValueError
+    return value
 
 
 def _text(value: object) -> str:
@@ -122,10 +135,12 @@ def _resolves(parse: Callable[[str, Path], object]) -> PlainValidator:
 Several = Annotated[tuple[_T, ...], Field(strict=False)]
 Tongue = Annotated[Language, Field(strict=False)]
 Listener = Annotated[Endpoint, _reads(_endpoint)]
+OptionalListener = Annotated[Endpoint | None, _reads_optional(_endpoint)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
 Domain = Annotated[str, _reads(_domain)]
 OptionalHost = Annotated[str | None, _reads_optional(_host)]
 ListAddress = Annotated[Address, _reads(_list_address)]
 OptionalAddress = Annotated[Address | None, _reads_optional(_address)]
 Line = Annotated[str, AfterValidator(_one_line)]
 FilePath = Annotated[Path | None, _resolves(_path)]
-DatabaseUrl = Annotated[str, _resolves(_database_url)]
+DatabaseUrl = Annotated[str, _resolves(database_url)]

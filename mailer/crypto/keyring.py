@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mailer.crypto.openpgp import ListKey
-from mailer.crypto.service_secrets import ServiceSecrets
+from mailer.crypto.service_secrets import ServiceSecrets, key_name
 from mailer.errors import ListUnknown, Locked
 
 
@@ -31,13 +31,14 @@ class Keyring:
             raise Locked
         return self._secrets
 
-    def list_key(self, list_id: str) -> ListKey:
-        """Return a list's OpenPGP key. Raises Locked, ListUnknown."""
-        if list_id not in self._list_keys:
-            if list_id not in self.secrets.list_keys:
-                raise ListUnknown
-            self._list_keys[list_id] = ListKey.from_secret(self.secrets.list_keys[list_id])
-        return self._list_keys[list_id]
+    def list_key(self, list_id: str, identity: str = "") -> ListKey:
+        """Return the OpenPGP key of a list, or of one of its identities. Raises Locked, ListUnknown."""
+        name = key_name(list_id, identity)
+        if name not in self._list_keys:
+            if name not in self.secrets.list_keys:
+                raise ListUnknown("(This identity has no key.)" if identity else "")
+            self._list_keys[name] = ListKey.from_secret(self.secrets.list_keys[name])
+        return self._list_keys[name]
 
     def unlock(self, secrets: ServiceSecrets) -> None:
         """Take the secrets into use."""

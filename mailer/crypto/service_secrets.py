@@ -15,9 +15,17 @@ _SYMMETRIC = ("index_key", "suppression_key", "token_key", "rest_key")
 _NAMES = frozenset((*_SYMMETRIC, "transit_private", "list_keys"))
 
 
+def key_name(list_id: str, identity: str = "") -> str:
+    """Return under which name the OpenPGP key of a list, or of one of its identities, is kept; ids have no slash."""
+    return f"{list_id}/{identity}" if identity else list_id
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSecrets:
-    """The service secrets (DESIGN §5). Keys have 32 bytes; list_keys: list id → OpenPGP secret key, binary."""
+    """The service secrets (DESIGN §5). Keys have 32 bytes.
+
+    list_keys: OpenPGP secret keys, binary, by `key_name`: of each list, and of each of its identities.
+    """
 
     index_key: bytes
     suppression_key: bytes
@@ -47,13 +55,18 @@ class ServiceSecrets:
         list_keys = {list_id: encode(secret) for list_id, secret in self.list_keys.items()}
         return symmetric | self.transit_private.to_payload() | {"list_keys": list_keys}
 
-    def with_list_key(self, list_id: str, secret: bytes) -> Self:
-        """Return the secrets with this list's key added or replaced."""
-        return replace(self, list_keys=MappingProxyType({**self.list_keys, list_id: secret}))
+    def keys_of(self, list_id: str) -> tuple[bytes, ...]:
+        """Return the keys that letters to a list may be encrypted to: its own first, then its identities'."""
+        own = [name for name in self.list_keys if name.partition("/")[0] == list_id]
+        return tuple(self.list_keys[name] for name in sorted(own))
+
+    def with_list_key(self, list_id: str, secret: bytes, identity: str = "") -> Self:
+        """Return the secrets with this list's key, or that of one of its identities, added or replaced."""
+        return replace(self, list_keys=MappingProxyType({**self.list_keys, key_name(list_id, identity): secret}))
 
     def without_list_key(self, list_id: str) -> Self:
-        """Return the secrets without this list's key, for a list that is retired."""
-        kept = {known: secret for known, secret in self.list_keys.items() if known != list_id}
+        """Return the secrets without this list's keys, its identities' too, for a list that is no more."""
+        kept = {name: secret for name, secret in self.list_keys.items() if name.partition("/")[0] != list_id}
         return replace(self, list_keys=MappingProxyType(kept))
 
     def __repr__(self) -> str:

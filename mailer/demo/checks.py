@@ -13,7 +13,7 @@ REFUSAL = "Your key has expired"
 
 
 def sent(found: Sequence[Mapping[str, object]], expected: Sequence[tuple[int, int]]) -> None:
-    """So many deliveries of each digest were planned, and so many are on record as sent: leaving erases one's own.
+    """So many deliveries of each digest were planned, and so many are counted as sent; who got one is kept nowhere.
 
     found: what `mailer digest list --json` prints, newest first.
     """

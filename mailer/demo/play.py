@@ -146,7 +146,7 @@ class Play:
         self.letters = self._send("second", (first, last))
         for person in (first, last):
             self.tell(f"{person.name}: good signature; Subject: {self._open(person).subject}")
-        checks.sent(self.stage.digests(), [(2, 2), (3, 2)])
+        checks.sent(self.stage.digests(), [(2, 2), (3, 3)])
         self.tell(f"Two copies went out, none of them to {leaver.name}, of whom nothing is on record any more")
 
     def search_files(self) -> None:

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from mailer.crypto import openpgp
 from mailer.crypto.keyring import Keyring
 from mailer.errors import SealBroken
-from mailer.inward import guard
+from mailer.inward import bounces, guard
+from mailer.inward.bounces import Returned
 from mailer.inward.decide import Case
 from mailer.inward.look_up import LookUp, Standing
 from mailer.inward.reader import Reader
@@ -81,10 +82,16 @@ class Listener:
     directory: Directory
     clock: Callable[[], datetime]
 
-    async def hear(self, waiting: inbox.Waiting) -> Heard | None:
-        """Return what a letter says and who says it; None for one that neither acts nor is answered (RFC 3834)."""
+    async def hear(self, waiting: inbox.Waiting) -> Heard | Returned | None:
+        """Return what a letter says and who says it, or whom it reports about.
+
+        None for one that neither acts nor is answered (RFC 3834).
+        """
         arrival = self._unseal(waiting)
         letter, is_unopened = await self._parse(arrival)
+        returned = await self._returned(arrival, letter)
+        if returned is not None:
+            return returned
         if _is_automatic(arrival, letter, self.directory):
             return None
         heard = await self._understand(arrival, letter, is_unopened)
@@ -98,11 +105,18 @@ class Listener:
         return Arrival(mailing_list, envelope, raw)
 
     async def _parse(self, arrival: Arrival, certificate: bytes | None = None) -> tuple[Letter, bool]:
-        secret = self.keyring.secrets.list_keys[arrival.mailing_list.id]
+        keys = self.keyring.secrets.keys_of(arrival.mailing_list.id)
         try:
-            return await self.reader.read(arrival.raw, [secret], certificate), False
+            return await self.reader.read(arrival.raw, keys, certificate), False
         except Unopened as unopened:
             return unopened.letter, True
+
+    async def _returned(self, arrival: Arrival, letter: Letter) -> Returned | None:
+        if letter.report is None:
+            return None
+        token_key, mailing_list = self.keyring.secrets.token_key, arrival.mailing_list
+        async with self.database.read() as tx:
+            return await bounces.find(tx, token_key, mailing_list, arrival.detail, letter.report)
 
     async def _understand(self, arrival: Arrival, letter: Letter, is_unopened: bool) -> Heard:
         """Find out who writes and what they ask. A signed letter is read again with the key on file."""
@@ -153,7 +167,7 @@ class Listener:
 
 def _is_automatic(arrival: Arrival, letter: Letter, directory: Directory) -> bool:
     """Return whether a letter neither acts nor is answered (RFC 3834 §2). The postmaster gets reports all the same."""
-    own = [address for one in directory.lists for address in (one.address, *one.formerly)]
+    own = [address for one in directory.lists for address in one.own_addresses]
     why = guard.why_automatic_envelope(arrival.envelope.mail_from, letter.sender, own) or letter.automatic
     if is_postmaster(arrival.envelope.rcpt_to):
         return why is Automatic.OURS

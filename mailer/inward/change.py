@@ -8,6 +8,7 @@ from datetime import date
 
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.vault import RosterPublic
+from mailer.errors import StoreConflict
 from mailer.inward.look_up import Standing
 from mailer.inward.states import ON_LIST, Act, after
 from mailer.model.certificate import Certificate
@@ -38,7 +39,7 @@ class Change:
 
 
 async def carry_out(tx: Transaction, change: Change) -> bool:
-    """Do what was decided. Raises StoreError.
+    """Do what was decided. Raises StoreConflict where they stand elsewhere by now, StoreError.
 
     Return False, doing nothing, where a token was used up in between, and for what is not in the table of states.
     """
@@ -46,6 +47,8 @@ async def carry_out(tx: Transaction, change: Change) -> bool:
     state = after(standing.state, change.act)
     if state is None or (mark is not None and not await pending.settle(tx, mark)):
         return False
+    if standing.subscriber is not None and await roster.has_changed(tx, standing.subscriber):
+        raise StoreConflict  # another letter of theirs was read at the same time: this one is decided about anew
     await _ACTS[change.act](tx, change)
     if standing.subscriber is not None and {standing.state, state} <= ON_LIST and state is not standing.state:
         await roster.set_state(tx, standing.subscriber.id, state)

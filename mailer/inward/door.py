@@ -21,6 +21,7 @@ from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Session, TLSSetupException
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
 
+from mailer import metrics
 from mailer.errors import ConfigError, StoreFull
 from mailer.inward import admission
 from mailer.model.address import Address
@@ -194,10 +195,12 @@ class _Rules:
         self, _smtp: _Conversation, _session: Session, transaction: _Transaction, mailbox: str, _options: list[str]
     ) -> str:
         if len(transaction.recipients) >= self._door.settings.max_recipients:
+            metrics.count_refused(admission.TOO_MANY_RECIPIENTS)
             return admission.TOO_MANY_RECIPIENTS
         hostname, has_smtputf8 = self._door.settings.hostname, transaction.smtp_utf8
         recipient = admission.read_recipient(mailbox, self._door.knows, hostname, has_smtputf8=has_smtputf8)
         if isinstance(recipient, str):
+            metrics.count_refused(recipient)
             return recipient
         transaction.recipients.append(recipient)
         transaction.rcpt_tos.append(mailbox)
@@ -324,6 +327,8 @@ class _Conversation(SMTP):
         content = await self._read_content()
         self.envelope = self._create_envelope()
         for reply in await self._replies(self._batches(transaction.envelopes()), content):
+            if reply != admission.STORED:
+                metrics.count_refused(reply)
             await self.push(reply)
         if self._door.is_closing:
             self.end(admission.CLOSING)

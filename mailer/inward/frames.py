@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from mailer.errors import BadAddress, ReaderDied, Unreadable
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
+from mailer.model.failure import Failure
 from mailer.model.letter import Automatic, Letter, Unopened, Unreadability
+from mailer.model.report import Kind, Report
 
 REQUEST_OCTETS = 64 * 1024 * 1024
 ANSWER_OCTETS = 16 * 1024 * 1024
@@ -29,6 +31,8 @@ OFFERS = 64
 _COUNT = struct.Struct(">I")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_TOKEN = re.compile(r"[a-z2-7]{24}")
 _ALGORITHM = re.compile(r"[\w. +/-]{1,40}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -141,6 +145,7 @@ def _from_letter(letter: Letter) -> dict[str, object]:
         "offered": [_from_offer(offer) for offer in letter.offered],
         "offer_is_signed": letter.offer_is_signed,
         "automatic": letter.automatic,
+        "report": _from_report(letter.report) if letter.report else None,
     }
 
 
@@ -160,7 +165,28 @@ def _to_letter(found: dict[str, object]) -> Letter:
         offered=_to_offers(found["offered"]),
         offer_is_signed=_truth(found["offer_is_signed"]),
         automatic=Automatic(_line(automatic)) if automatic is not None else None,
+        report=_to_report(found["report"]) if found["report"] is not None else None,
     )
+
+
+def _from_report(report: Report) -> dict[str, object]:
+    return {
+        "kind": report.kind,
+        "failures": list(report.failures),
+        "status": report.status,
+        "is_delayed": report.is_delayed,
+        "tokens": list(report.tokens),
+    }
+
+
+def _to_report(found: object) -> Report:
+    if not isinstance(found, dict):
+        raise TypeError
+    status, tokens = _line(found["status"]), tuple(_lines(found["tokens"]))
+    if (status and not _STATUS.fullmatch(status)) or not all(_TOKEN.fullmatch(token) for token in tokens):
+        raise TypeError
+    failures = tuple(Failure(one) for one in _lines(found["failures"]))
+    return Report(Kind(_line(found["kind"])), failures, status, _truth(found["is_delayed"]), tokens)
 
 
 def _from_offer(offer: Offer) -> dict[str, object]:
@@ -198,6 +224,12 @@ def _line(value: object) -> str:
     if not isinstance(value, str) or len(value) > LINE_CHARACTERS or _CONTROL.search(value):
         raise TypeError
     return value
+
+
+def _lines(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > OFFERS:
+        raise TypeError
+    return [_line(one) for one in value]
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mailer import metrics
 from mailer.crypto.transit import TransitPublic
 from mailer.errors import StoreFull
 from mailer.model.letter import Envelope
@@ -47,4 +48,5 @@ class Intake:
         async with self.database.write() as tx:
             for row_id, blob in sealed:
                 await inbox.add(tx, row_id, blob, self.clock())
+        metrics.count_accepted(len(envelopes))
         self.arrived.set()

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from mailer import metrics
 from mailer.crypto import tokens, vault
 from mailer.crypto.keyring import Keyring
 from mailer.errors import SealBroken
-from mailer.inward import answer, change
+from mailer.inward import answer, bounces, change
+from mailer.inward.bounces import Returned
 from mailer.inward.case import Heard, Listener, case_of
 from mailer.inward.decide import Decision, To, decide
 from mailer.inward.states import ON_LIST, Act
@@ -61,13 +63,17 @@ class Receiver:
 
         Raises Unreadable, SealBroken, NoContact, TemplateError (set the letter aside), Locked, StoreError (later).
         """
-        heard = await self.listener.hear(waiting)
+        with metrics.stage("read"):
+            heard = await self.listener.hear(waiting)
         if heard is None:
             return await self._drop(waiting)
-        decision = decide(case_of(heard, self.clock()))
-        occasion = self._occasion(heard, decision)
-        letters = await asyncio.to_thread(answer.write_and_seal, occasion, decision.replies)
-        await self._store(waiting, heard, decision, occasion, letters)
+        if isinstance(heard, Returned):
+            return await self._take_back(waiting, heard)
+        with metrics.stage("decide"):
+            decision = decide(case_of(heard, self.clock()))
+            occasion = self._occasion(heard, decision)
+            letters = await asyncio.to_thread(answer.write_and_seal, occasion, decision.replies)
+            await self._store(waiting, heard, decision, occasion, letters)
         return decision
 
     # --- write and seal ---------------------------------------------------------------------------------------------
@@ -99,7 +105,7 @@ class Receiver:
         return tokens.new_token(self.random) if decision.act is Act.ASK else None
 
     def _identity(self, mailing_list: MailingList) -> Identity:
-        key = self.keyring.list_key(mailing_list.id)
+        key = self.keyring.list_key(mailing_list.id, mailing_list.identity)
         return Identity(mailing_list.id, mailing_list.address, mailing_list.display_name, key)
 
     def _wording(self, mailing_list: MailingList) -> Wording:
@@ -113,6 +119,12 @@ class Receiver:
         async with self.database.write() as tx:
             await inbox.remove(tx, waiting.id)
         return Decision(Act.NOTHING, reason="automatic")
+
+    async def _take_back(self, waiting: inbox.Waiting, returned: Returned) -> Decision:
+        async with self.database.write() as tx:
+            if await inbox.remove(tx, waiting.id):
+                await bounces.settle(tx, returned, self.clock())
+        return Decision(Act.NOTHING, reason=returned.report.kind)
 
     async def _store(
         self,

@@ -36,7 +36,12 @@ _PREFIX = re.compile(
     re.IGNORECASE,
 )
 _PEOPLE = frozenset({"owner", "contact"})
-_WITH_TOKEN = {"confirm": Verb.CONFIRM, "unsubscribe": Verb.UNSUBSCRIBE, "bounce": Verb.BOUNCE}
+_WITH_TOKEN = {
+    "confirm": Verb.CONFIRM,
+    "unsubscribe": Verb.UNSUBSCRIBE,
+    "bounce": Verb.BOUNCE,
+    "probe": Verb.BOUNCE,
+}
 _ENGLISH = verbs.read_words(
     "the, and, you, your, please, hello, thanks, what, how, want, with, this, that, have, are, is"
 )

@@ -10,9 +10,10 @@ import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from mailer import metrics
 from mailer.errors import Locked, SealBroken, StoreConflict, StoreError, TemplateError, Unreadable
 from mailer.inward.receive import NoContact, Receiver
-from mailer.store import inbox, pending, roster
+from mailer.store import bounces, inbox, pending, roster
 
 LEASE_S = 300.0
 POLL_S = 5.0
@@ -58,6 +59,7 @@ class InboxWorker:
             return False
         aside = await self._try(waiting[0])
         if aside:
+            metrics.count_read(is_aside=True)
             log.warning("a letter was set aside, sealed (%s)", aside)
             async with self.receiver.database.write() as tx:
                 await inbox.set_aside(tx, waiting[0].id, aside)
@@ -74,6 +76,7 @@ class InboxWorker:
                     await pending.purge(tx, now)
                     await inbox.purge_aside(tx, old)
                     await roster.erase_unanswered(tx, (now - pending_days).date())
+                    await bounces.purge(tx, now.date())
             except StoreError as error:
                 log.warning("what has run out could not be erased: %s", error)
             await asyncio.sleep(PURGE_EVERY_S)
@@ -100,6 +103,7 @@ class InboxWorker:
             return error.reason
         except Exception as error:  # noqa: BLE001 - one letter must not stop the others
             return await self._try_again(waiting, error)
+        metrics.count_read(is_aside=False)
         return None
 
     async def _try_again(self, waiting: inbox.Waiting, error: Exception) -> str | None:

@@ -33,6 +33,11 @@ _MESSAGE_HEAD = (
 )
 _ARMOR_HEAD = b"-----BEGIN PGP MESSAGE-----\r\n\r\n"
 _ARMOR_TAIL = b"\r\n-----END PGP MESSAGE-----\r\n"
+_ANY_BOUNDARY = b"=" * 32  # as long as each, so that a field folded with it fits
+_ENCRYPTED_TYPE = write_field(
+    "Content-Type",
+    f'multipart/encrypted; protocol="application/pgp-encrypted"; boundary="{_ANY_BOUNDARY.decode("ascii")}"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +136,12 @@ def encrypted(header: bytes, armored: bytes) -> bytes:
     """
     if not armored.startswith(_ARMOR_HEAD) or not armored.endswith(_ARMOR_TAIL):
         raise LetterUnusable("Not an armored OpenPGP message.")
-    boundary = new_boundary()
-    content_type = f'multipart/encrypted; protocol="application/pgp-encrypted"; boundary="{boundary}"'
-    delimiter = f"\r\n--{boundary}".encode("ascii")
+    boundary = new_boundary().encode("ascii")
+    delimiter = b"\r\n--" + boundary
     # one join: this runs for every subscriber, and the armor is by far the longest piece
     return b"".join(
         (
-            *(header, write_field("Content-Type", content_type)),
+            *(header, _ENCRYPTED_TYPE.replace(_ANY_BOUNDARY, boundary)),
             *(delimiter, _CONTROL_PART),
             *(delimiter, _MESSAGE_HEAD, armored),
             *(delimiter, b"--\r\n"),
@@ -181,7 +185,7 @@ def with_preamble(entity: bytes, length: int) -> bytes:
     last = b"." * (rest - 2) + b"\r\n" if rest >= 2 else b"\r\n" * rest
     padding = _PAD_LINE * whole_lines + last
     # one octet is no line: the line before gives up one of its dots
-    return b"".join((entity[:start], padding[1:] if rest == 1 else padding, entity[start:]))
+    return b"".join((entity[:start], padding[1:] if rest == 1 else padding, memoryview(entity)[start:]))
 
 
 def new_boundary() -> str:

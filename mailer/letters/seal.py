@@ -6,9 +6,11 @@ for each subscriber alone). Both put everything the reader sees inside the encry
 
 from __future__ import annotations
 
+import re
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from mailer.crypto import openpgp
 from mailer.crypto.fields import pack, text, unpack
@@ -53,6 +55,20 @@ class Identity:
         return fields.from_mailbox(self.address, self.display_name)
 
     @cached_property
+    def copy_fields(self) -> tuple[Field, ...]:
+        """The outer fields of every copy of every digest, but for the Date."""
+        return (
+            ("From", self.mailbox),
+            ("To", fields.from_mailbox(self.address)),
+            ("Subject", OUTER_SUBJECT),
+        )
+
+    @cached_property
+    def copy_head(self) -> bytes:
+        """The same, complete."""
+        return write_fields(self.copy_fields)
+
+    @cached_property
     def autocrypt(self) -> bytes:
         """The Autocrypt field, complete."""
         return write_field("Autocrypt", fields.from_certificate(self.address, self.key.public))
@@ -95,7 +111,7 @@ class Open(_Outgoing):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SignedEdition:
     """An edition, signed once by one identity. entity: multipart/signed, CRLF, 7-bit. signed_at: UTC."""
 
@@ -106,6 +122,11 @@ class SignedEdition:
 
     def __repr__(self) -> str:
         return f"SignedEdition({self.language})"
+
+    @cached_property
+    def date_field(self) -> bytes:
+        """The Date field of every copy, complete."""
+        return write_field("Date", fields.from_moment(self.signed_at))
 
     def to_bytes(self) -> bytes:
         """Return the stored form (the store seals it)."""
@@ -184,13 +205,14 @@ def sign_edition(edition: Edition, identity: Identity, now: datetime) -> SignedE
     HP-Outer records the outer fields that are the same in every copy. There is no Message-ID inside: one for all
     would let replies, whose References stand outside, be tied to the digest.
     """
+    date = ("Date", fields.from_moment(now))
     shown = (
         ("From", identity.mailbox),
         ("To", fields.from_mailbox(identity.address)),
         ("Subject", fields.from_text(edition.subject)),
-        ("Date", fields.from_moment(now)),
+        date,
     )
-    payload = mime.protected(edition.payload, shown, _copy_fields(identity, now))
+    payload = mime.protected(edition.payload, shown, (*identity.copy_fields, date))
     entity = mime.signed(payload, identity.key.sign_detached(payload), identity.key.micalg)
     return SignedEdition(entity, edition.language, now, identity.address)
 
@@ -219,8 +241,8 @@ def seal_copy(
         ("Message-ID", fields.from_message_id(message_id)),
         ("List-Unsubscribe", fields.from_mailto(unsubscribe)),
     )
-    head = write_fields(_copy_fields(identity, signed.signed_at) + own)
-    content = mime.encrypted(head + identity.list_id_field + identity.autocrypt + _MIME_VERSION, armored)
+    head = (identity.copy_head, signed.date_field, write_fields(own), identity.list_id_field, identity.autocrypt)
+    content = mime.encrypted(b"".join((*head, _MIME_VERSION)), armored)
     return Sealed(recipient, envelope_sender, content, _MADE_HERE)
 
 
@@ -268,10 +290,16 @@ def _answer_fields(
     )
 
 
-def _copy_fields(identity: Identity, signed_at: datetime) -> tuple[Field, ...]:
-    return (
-        ("From", identity.mailbox),
-        ("To", fields.from_mailbox(identity.address)),
-        ("Subject", OUTER_SUBJECT),
-        ("Date", fields.from_moment(signed_at)),
-    )
+_LINE = rb"[!-~]+(?: [!-~]+)*"
+_FIELD = re.compile(rb"[A-Za-z-]+: %s(?:\r\n %s)*\r\n" % (_LINE, _LINE))
+_Letter = TypeVar("_Letter", bound=Sealed | Open)
+
+
+def with_field(letter: _Letter, field: bytes) -> _Letter:
+    """Return the letter with one more header field, complete, before the others: a signature of the whole.
+
+    Raises LetterUnusable for anything that is not one field.
+    """
+    if not _FIELD.fullmatch(field):
+        raise LetterUnusable("Header field.")
+    return type(letter)(letter.recipient, letter.envelope_sender, field + letter.content, _MADE_HERE)

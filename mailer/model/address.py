@@ -31,12 +31,18 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Return the address that `text` is, without angle brackets or a name. Raises BadAddress (RFC 5321 §4.1.2)."""
         local, at, domain = text.strip(" ").rpartition("@")
+        if not at:
+            raise BadAddress
+        return cls._checked(local, _a_labels(domain))
+
+    @classmethod
+    def _checked(cls, local: str, a_labels: str) -> Address:
         local = unicodedata.normalize("NFC", local)
-        if not at or not _LOCAL.match(local) or len(local.encode(errors="replace")) > LOCAL_OCTETS:
+        if not _LOCAL.match(local) or len(local.encode(errors="replace")) > LOCAL_OCTETS:
             raise BadAddress
-        if any(unicodedata.category(char)[0] in _INVISIBLE for char in local):
+        if not local.isascii() and any(unicodedata.category(char)[0] in _INVISIBLE for char in local):
             raise BadAddress
-        address = cls(local, _a_labels(domain))
+        address = cls(local, a_labels)
         if len(str(address).encode()) > PATH_OCTETS:
             raise BadAddress
         return address
@@ -58,7 +64,7 @@ class Address:
 
     def with_detail(self, detail: str) -> Address:
         """Return the address with `+detail`; raises BadAddress where that is longer than RFC 5321 allows."""
-        return Address.parse(f"{self.local}+{detail}@{self.domain}")
+        return self._checked(f"{self.local}+{detail}", self.domain)
 
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}"

@@ -9,6 +9,7 @@ from enum import StrEnum
 from mailer.errors import Unreadable
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refused
+from mailer.model.report import Report
 
 
 class Automatic(StrEnum):
@@ -57,7 +58,8 @@ class Letter:
     the whole of `text`; None otherwise. signed_at: when, UTC; None where that is not known. signed_digest: 32 octets,
     the same whenever this signed letter comes again. subject_is_signed: the subject stood inside that signature too
     (RFC 9788). offered: certificates found as attachment, in the text or in Autocrypt, best first. offer_is_signed:
-    they stood inside that signature too. automatic: None for a letter that a person wrote.
+    they stood inside that signature too. automatic: None for a letter that a person wrote. report: what
+    it reports of a letter of ours, where it does.
     """
 
     sender: Address
@@ -73,6 +75,7 @@ class Letter:
     offered: tuple[Certificate | Refused, ...] = ()
     offer_is_signed: bool = False
     automatic: Automatic | None = None
+    report: Report | None = None
 
     def __repr__(self) -> str:
         return "Letter(…)"

@@ -15,6 +15,11 @@ class Providers:
     large: frozenset[str] = frozenset()
     buckets: int = 8
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that `name_of` gives."""
+        return (*sorted(self.large), *(f"other-{number}" for number in range(self.buckets)))
+
     def name_of(self, address: Address) -> str:
         """Return the provider's domain if it is a large one, else a bucket such as "other-3"."""
         if address.domain in self.large:

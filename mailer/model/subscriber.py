@@ -13,7 +13,7 @@ from mailer.model.language import Language
 class State(StrEnum):
     """Where somebody stands with a list. UNKNOWN and BANNED have no row among the subscribers.
 
-    INVITED was imported and has not confirmed: not on the list. SUSPENDED has no usable key.
+    INVITED was imported and has not confirmed: not on the list. SUSPENDED has no usable key, or a mailbox that is gone.
     """
 
     UNKNOWN = "unknown"

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,12 +21,12 @@ from mailer.letters.write import templates_folder
 from mailer.model.address import Address
 from mailer.model.digest import Edition
 from mailer.model.language import Language
-from mailer.outward.manuscript import markdown, page, saved, website
-from mailer.outward.manuscript.page import HEADINGS, Node
+from mailer.outward.manuscript import page, titles
+from mailer.outward.manuscript.page import Node
 from mailer.outward.manuscript.pictures import Album, Picture, PictureUnusable
 from mailer.outward.manuscript.plaintext import Renderer
 from mailer.outward.manuscript.proofread import find_remarks
-from mailer.outward.manuscript.source import SUBJECT_CHARACTERS, Kind, Source, parse_fields, read, unusable
+from mailer.outward.manuscript.source import Kind, Source, parse_fields, read, unusable
 
 MAX_BYTES = 2 * 1024 * 1024
 COLUMN_PIXELS = 640  # of the page; programs that know no max-width obey the attribute
@@ -33,16 +34,31 @@ COLUMN_PIXELS = 640  # of the page; programs that know no max-width obey the att
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """An edition laid out, before it is packed. text: LF line ends. html: a whole document, pictures as `cid:`."""
+    """An edition laid out, before it is packed. text: LF line ends. html: a whole document, pictures as `cid:`.
+
+    light: text and HTML with words in place of the pictures; None where there is no picture.
+    """
 
     language: Language
     subject: str
     text: str
     html: str
     pictures: tuple[Picture, ...]
+    light: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Sheet({self.language})"
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """The letter that a correction is about, as its readers know it."""
+
+    subject: str
+    day: date
+
+    def __repr__(self) -> str:
+        return "Corrected(…)"
 
 
 def compose(
@@ -52,23 +68,32 @@ def compose(
     default: Language | None = None,
     list_name: str = "",
     list_address: Address | None = None,
+    corrects: Mapping[Language, Corrected] | None = None,
     max_bytes: int = MAX_BYTES,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Edition:
     """Return the edition that the file `source` makes; raises DigestUnusable with file, line and what to do.
 
     language: must agree with front matter and file name. default: used where neither they nor `language` says one;
-    without it that is an error. list_name and list_address stand in the footer, which tells how to leave. max_bytes:
+    without it that is an error. list_name and list_address stand in the footer, which tells how to leave. corrects:
+    the letter that this one puts right, as readers of each language know it; subject and first line say so. max_bytes:
     of the whole payload. random: n → n random bytes, for the names of pictures.
     """
     sheet = lay_out(
-        source, language=language, default=default, list_name=list_name, list_address=list_address, random=random
+        source,
+        language=language,
+        default=default,
+        list_name=list_name,
+        list_address=list_address,
+        corrects=corrects,
+        random=random,
     )
     images = [InlineImage(picture.content_id, picture.content_type, picture.content) for picture in sheet.pictures]
     payload = alternative(sheet.text, sheet.html, images)
     if len(payload) > max_bytes:
         raise unusable(source, _too_large(sheet, len(payload), max_bytes))
-    return Edition(sheet.language, sheet.subject, sheet.text, payload)
+    light = alternative(*sheet.light) if sheet.light else None
+    return Edition(sheet.language, sheet.subject, sheet.text, payload, light)
 
 
 def preview(source: Path, *, language: Language | None = None, list_name: str = "") -> str:
@@ -94,11 +119,12 @@ def lay_out(
     default: Language | None = None,
     list_name: str = "",
     list_address: Address | None = None,
+    corrects: Mapping[Language, Corrected] | None = None,
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Sheet:
     """Return subject, plain text, HTML and pictures of the file `source`; as compose, which packs them."""
     written = read(source, language, default)
-    subject, root = _parse(written)
+    subject, root = titles.find(written)
     album = Album(source.parent, random)
     _place_pictures(root, written, album)
     _check_links(root, written)
@@ -106,59 +132,30 @@ def lay_out(
     page.replace_text(root, page.link_bare)
     if not root.text().strip() and not album.pictures:
         raise written.unusable("is empty; write the letter below its subject", written.first_line)
-    _set_title(root, subject)
     words = _words(written.language)
-    facts = {"subject": subject, "language": written.language}
+    wrong = corrects[written.language] if corrects else None
+    shown = _title(subject, words, wrong)
+    titles.put(root, subject, shown)
+    if wrong is not None:
+        root.children.insert(1, Node("p", {}, [_fill(words["corrects"], subject=wrong.subject, day=wrong.day)]))
+    facts = {"subject": shown, "language": written.language}
     footer = _footer(words, list_name, list_address)
     text, html = _write_text(root, footer, words, facts), _write_html(root, footer, facts)
-    return Sheet(written.language, subject, text, html, album.pictures)
+    light = None
+    if album.pictures:
+        _leave_out_pictures(root, words)
+        footer.children.insert(0, Node("p", {}, [words["light"]]))
+        light = _write_text(root, footer, words, facts), _write_html(root, footer, facts)
+    return Sheet(written.language, shown, text, html, album.pictures, light)
 
 
 # --- From the file to a page ----------------------------------------------------------------------------------------
 
 
-def _parse(written: Source) -> tuple[str, Node]:
-    """Return the subject and the page."""
-    title = ""
-    if written.kind is Kind.MARKDOWN:
-        root = page.parse(markdown.render(written.body))
-        title = _plain(root.children[0]) if _begins_with_heading(root) else ""
-    elif written.kind is Kind.PAGE:
-        title, root = website.read_page(written.body)
-        title = title or _first_heading(root)
-    else:
-        title, rest = saved.split_title(written.body)
-        is_repeated = written.subject in (None, title)
-        root = saved.read_text(rest if is_repeated else written.body)
-    subject = written.subject or title
-    if not subject:
-        raise written.unusable("has no subject; put `subject: …` into front matter between two lines `---`", 1)
-    if len(subject) > SUBJECT_CHARACTERS:
-        raise written.unusable("begins with a heading too long for a subject; put a shorter one into front matter")
-    return subject, root
-
-
-def _first_heading(root: Node) -> str:
-    return next((_plain(node) for node in root.walk() if node.tag in HEADINGS), "")
-
-
-def _begins_with_heading(root: Node) -> bool:
-    return bool(root.children) and isinstance(root.children[0], Node) and root.children[0].tag in HEADINGS
-
-
-def _plain(node: Node | str) -> str:
-    return " ".join((node if isinstance(node, str) else node.text()).split())
-
-
-def _set_title(root: Node, subject: str) -> None:
-    """Put the subject above the page, unless it begins with it: some programs show none for an encrypted letter."""
-    if _begins_with_heading(root) and _plain(root.children[0]) == subject:
-        del root.children[0]
-    if any(node.tag == "h1" for node in root.walk()):  # one title; the author's own headings come below it
-        for node in root.walk():
-            if node.tag in HEADINGS:
-                node.tag = HEADINGS[min(HEADINGS.index(node.tag) + 1, len(HEADINGS) - 1)]
-    root.children.insert(0, Node("h1", {}, [subject]))
+def _title(subject: str, words: Mapping[str, str], wrong: Corrected | None) -> str:
+    """Return the subject as readers see it."""
+    sign = words["correction"].partition("{subject}")[0].strip()
+    return _fill(words["correction"], subject=subject) if wrong and not subject.startswith(sign) else subject
 
 
 def _place_pictures(root: Node, written: Source, album: Album) -> None:
@@ -175,6 +172,15 @@ def _place_pictures(root: Node, written: Source, album: Album) -> None:
             raise written.unusable(str(error), _line_of(written, reference)) from error
         node.attributes |= {"src": f"cid:{picture.content_id}", "width": str(min(picture.width, COLUMN_PIXELS))}
         node.attributes.setdefault("alt", "")
+
+
+def _leave_out_pictures(root: Node, words: Mapping[str, str]) -> None:
+    """Put what each picture shows, as its author described it, in its place."""
+    for node in root.walk():
+        if node.tag == "img":
+            alt = " ".join(node.attributes.get("alt", "").split())
+            node.tag, node.attributes = "span", {}
+            node.children = [words["picture"].replace("{alt}", alt)] if alt else []
 
 
 def _check_links(root: Node, written: Source) -> None:
@@ -211,6 +217,11 @@ def _footer(words: Mapping[str, str], list_name: str, list_address: Address | No
         leave, help_ = list_address.with_detail("unsubscribe"), list_address.with_detail("help")
         lines.append(words["footer"].replace("{leave}", str(leave)).replace("{help}", str(help_)))
     return Node("body", {}, [Node("p", {}, page.link_bare(line)) for line in lines])
+
+
+def _fill(words: str, **values: object) -> str:
+    """Return wording with its values; braces in a value stay what they are."""
+    return re.sub(r"\{([a-z]+)\}", lambda found: str(values[found[1]]), words)
 
 
 def _too_large(sheet: Sheet, size: int, max_bytes: int) -> str:

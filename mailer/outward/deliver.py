@@ -1,7 +1,8 @@
 """A digest's way out, second half: claim, unseal the address, open the drawer, encrypt, relay, settle.
 
-One process claims deliveries in batches under a lease; each of its connections takes one after the other and begins
-the next only when the last is settled on disk. Nothing encrypted waits anywhere: a letter is made when it is sent.
+Each process leases deliveries in batches and holds them, sealed, in one lane for each provider; whatever lane and relay
+have room send the next. A connection to a relay begins its next letter only when the last is settled on disk. Nothing
+encrypted waits anywhere: a letter is made when it is sent.
 """
 
 from __future__ import annotations
@@ -9,26 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
+from mailer import metrics
 from mailer.errors import CertificateUnusable, Locked, MailerError, SealBroken, StoreError
 from mailer.letters.seal import Open, Sealed
 from mailer.model.digest import DeliveryState
 from mailer.model.retry import FIRST_WAIT_S, GIVE_UP_AFTER_S, Answer, Outcome, is_final, next_attempt
+from mailer.outward.claims import Claims
 from mailer.outward.copies import Copies
-from mailer.outward.process import is_dead_worker
-from mailer.outward.relay import Connection, Relay
+from mailer.outward.lanes import Held, Lane, Lanes
+from mailer.outward.routes import Outlet, Routes, is_for_another
 from mailer.outward.settle import Settler
-from mailer.outward.waiting import FINISH_S, see_through, wait
-from mailer.store import digests, queue
+from mailer.outward.waiting import FINISH_S, see_through, wait_for_any
+from mailer.store import queue
 from mailer.store.database import Database
-from mailer.store.ledger import Ledger, Poisoned
+from mailer.store.ledger import Entry, Ledger, Poisoned
 from mailer.store.queue import Claimed, Settlement
 
 POLL_S = 2.0
-LONGEST_PAUSE_S = 60.0
+FRESH = timedelta(seconds=1)  # a subscriber who was read longer ago is read again before anything is sent
+
+READ_AHEAD = 15
 
 log = logging.getLogger("mailer.outward")
 
@@ -42,8 +49,7 @@ class Pace:
     """
 
     lease_s: float = 600.0
-    batch: int = 50
-    connections: int = 4
+    batch: int = 200
     give_up_after_s: float = GIVE_UP_AFTER_S
     finish_s: float = FINISH_S
     retry_s: float = POLL_S
@@ -54,21 +60,39 @@ class Pace:
         return self.lease_s * 3 / 4
 
 
+async def _nothing_to_begin() -> None:
+    return
+
+
 @dataclass
 class Deliverer:
-    """One delivering process. ledger holds the roster key; worker names the process in the leases."""
+    """One delivering process. ledger holds the roster key; worker names the process in the leases.
+
+    begin_digests: called each time before anything is claimed; it begins those whose time has come.
+    """
 
     database: Database
     ledger: Ledger
     copies: Copies
-    relay: Relay
+    routes: Routes
+    providers: Sequence[str]
     worker: str
     pace: Pace = field(default_factory=Pace)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     chance: random.Random = field(default_factory=random.SystemRandom)
-    _pause_s: float = 0.0
-    _may_be_done: bool = True  # a digest may have had its last delivery since we looked
+    begin_digests: Callable[[], Awaitable[object]] = _nothing_to_begin
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _wants_more: asyncio.Event = field(default_factory=asyncio.Event)
+    _on_their_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _is_store_down: bool = False
+    _fault: BaseException | None = None  # of ours; this process ends by it, and another takes its place
+
+    def __post_init__(self) -> None:
+        places = sum(outlet.relay.places for outlet in self.routes.outlets.values())
+        self._lanes = Lanes({name: _limit(self.routes.route(name).connections, places) for name in self.providers})
+        self._claims = Claims(self.database, self.ledger, self.routes, self._lanes, self.worker, self.pace.lease_s)
+        self._settler = Settler(self.database, self.worker, self.clock, self.pace.retry_s)
 
     async def run(self) -> None:
         """Deliver until cancelled; letters on their way are then seen through, and leases given back."""
@@ -77,113 +101,195 @@ class Deliverer:
         finally:
             await asyncio.shield(self._release())
 
+    async def deliver_due(self) -> int:
+        """Deliver all that is due and can be; return how many were claimed. Raises StoreError."""
+        claimed = 0
+        self._claims.look_everywhere()
+        while taken := await self._restock():
+            claimed += taken
+            while self._on_their_way:
+                await asyncio.wait(self._on_their_way)
+            self._claims.look_everywhere()
+        await self._settler.finish()
+        return claimed
+
+    # --- Claim ------------------------------------------------------------------------------------------------------
+
     async def _deliver_for_ever(self) -> None:
-        has_looked = False
-        while not self._stopping.is_set():
-            try:
-                has_looked = has_looked or await self._release_dead()
-                claimed = await self.deliver_batch()
-            except StoreError as error:
-                log.warning("deliveries wait: %s", error)
-                claimed = 0
-            if self._pause_s or not claimed:
-                await wait(self._stopping, self._pause_s or POLL_S)
+        try:
+            while not self._stopping.is_set():
+                self._wants_more.clear()
+                await self._try_to_restock()
+                await wait_for_any(self._wants_more, self._stopping, timeout_s=POLL_S)
+        finally:
+            if self._on_their_way:
+                await asyncio.wait(self._on_their_way)
 
-    async def _release_dead(self) -> bool:
-        async with self.database.write() as tx:
-            await queue.release_dead(tx, is_dead_worker, self.clock())
-        return True
+    async def _try_to_restock(self) -> None:
+        try:
+            await self._restock()
+        except (StoreError, Locked) as error:
+            log.warning("deliveries wait: %s", error)
 
-    async def deliver_batch(self) -> int:
-        """Claim a batch and deliver it over as many connections as the pace allows; return how many were claimed."""
-        claimed_at = self.clock()
-        async with self.database.write() as tx:
-            await queue.release(tx, self.worker, claimed_at)  # what a batch before this one could not settle
-            claimed = await queue.claim(tx, self.worker, claimed_at, self.pace.lease_s, self.pace.batch)
-            await self.ledger.absorb(tx, [one.subscriber_id for one in claimed])
-            if len(claimed) < self.pace.batch and self._may_be_done:
-                await digests.finish_all(tx)
-        self._may_be_done = bool(claimed)
-        settler = Settler(self.database, self.worker, self.clock, self.pace.retry_s)
-        until = claimed_at + timedelta(seconds=self.pace.usable_lease_s)
-        batch = _Batch(iter(claimed), settler, until, self._pause_s)
-        self._pause_s = 0.0
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self.pace.connections, len(claimed))):
-                group.create_task(self._deliver_each(batch))
-        return len(claimed)
+    async def _restock(self) -> int:
+        """Claim what the lanes have room for; return how many."""
+        if self._fault is not None:
+            raise self._fault
+        now = self.clock()
+        self._is_store_down = False
+        await self.begin_digests()
+        await self._claims.give_back_idle(now)
+        held = await self._claims.take(now, self.pace.batch, until=now + timedelta(seconds=self.pace.usable_lease_s))
+        self._lanes.add(held)
+        self._dispatch()
+        return len(held)
 
-    async def _deliver_each(self, batch: _Batch) -> None:
-        async with self.relay.connection() as connection:
-            for claimed in batch.todo:
-                if self._stopping.is_set() or self.clock() >= batch.until:
-                    return
-                await batch.settler.settle(await self._deliver(connection, claimed, batch))
+    def _dispatch(self) -> None:
+        """Begin as many deliveries as lanes and relays have room for."""
+        if self._stopping.is_set() or self._is_store_down or self._fault is not None:
+            return
+        has_begun = True
+        while has_begun and self.routes.have_room:
+            has_begun = False
+            for lane in self._lanes.in_turn():
+                outlets = self.routes.open_to(lane.provider)
+                if outlets and outlets[0].has_room:
+                    has_begun = True
+                    self._begin(lane, outlets)
 
-    async def _deliver(self, connection: Connection, claimed: Claimed, batch: _Batch) -> Settlement:
-        if self._pause_s:
-            return self._postponed(claimed, self._pause_s)
-        letter = await self._letter(claimed)
+    def _begin(self, lane: Lane, outlets: list[Outlet]) -> None:
+        held = lane.begin()
+        if lane.wants_more(self.clock()):
+            self._wants_more.set()
+        outlets[0].busy += 1
+        self.routes.begin(outlets[0], lane.provider)
+        task = asyncio.create_task(self._deliver(lane, held, outlets))
+        self._on_their_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._on_their_way.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._fault = task.exception()
+            self._wants_more.set()
+        self._dispatch()
+
+    # --- Encrypt, relay, settle -------------------------------------------------------------------------------------
+
+    async def _deliver(self, lane: Lane, held: Held, outlets: list[Outlet]) -> None:
+        began, first = asyncio.get_running_loop().time(), outlets[0]
+        is_well = False
+        try:
+            is_well = await self._deliver_over(held, lane, outlets)
+        except BaseException:
+            self.routes.drop(first, lane.provider)
+            raise
+        finally:
+            first.busy -= 1
+            lane.end(asyncio.get_running_loop().time() - began, is_well=is_well)
+
+    async def _deliver_over(self, held: Held, lane: Lane, outlets: list[Outlet]) -> bool:
+        """Try one outlet after the other; return whether the provider answered about the letter itself."""
+        for outlet in outlets:
+            if outlet is not outlets[0]:
+                self.routes.begin(outlet, lane.provider)
+            outcome = await self._deliver_by(outlet, held, lane, is_last=outlet is outlets[-1])
+            if outcome is None or not is_for_another(outcome):
+                return outcome is None or (outcome.answer is not Answer.LATER)
+        return False
+
+    async def _deliver_by(self, outlet: Outlet, held: Held, lane: Lane, *, is_last: bool) -> Outcome | None:
+        """Return what a relay said of the letter, settled unless another relay is to try; None if none was sent.
+
+        The letter is made while others are still being settled, and the connection is kept until it is settled itself:
+        it begins no other letter before that.
+        """
+        letter, made_at = await self._letter(held, lane, outlet), self.clock()
         if isinstance(letter, Settlement):
-            return letter
-        try:
-            outcome = await connection.send(letter, lambda: self.clock() < batch.until)
-        except Exception as error:  # noqa: BLE001 - one letter must not stop the others
-            return _set_aside(claimed, error)
-        return self._settlement(claimed, outcome, batch.pause_before_s)
+            await self._settle_unsent(letter, outlet, lane)
+            return None
+        async with lane.gate, outlet.relay.connection() as connection:
+            began = self.clock()
+            if began - made_at > FRESH:
+                letter = await self._letter(held, lane, outlet)
+                if isinstance(letter, Settlement):
+                    await self._settle_unsent(letter, outlet, lane)
+                    return None
+            try:
+                with metrics.stage("relay"):
+                    outcome = await connection.send(letter, lambda: self.clock() < held.until)
+            except Exception as error:  # noqa: BLE001 - one letter must not stop the others
+                await self._settle_unsent(_set_aside(held.claimed, error, outlet.name), outlet, lane)
+                return None
+            self.routes.note(outlet, lane.provider, began, outcome)
+            if is_last or not is_for_another(outcome):
+                await self._settler.settle(self._settlement(held.claimed, outcome, outlet.name))
+            return outcome
 
-    async def _letter(self, claimed: Claimed) -> Sealed | Open | Settlement:
+    async def _settle_unsent(self, settlement: Settlement, outlet: Outlet, lane: Lane) -> None:
+        self.routes.drop(outlet, lane.provider)
+        await self._settler.settle(settlement)
+
+    async def _letter(self, held: Held, lane: Lane, outlet: Outlet) -> Sealed | Open | Settlement:
         """Return the letter, made from what the register holds at this moment, or why there is none."""
+        claimed = held.claimed
         try:
-            async with self.database.read() as tx:
-                entry = (await self.ledger.entries(tx, [claimed.subscriber_id])).get(claimed.subscriber_id)
+            entry = await self._entry(held, lane)
             if isinstance(entry, Poisoned):
-                return _set_aside(claimed, SealBroken())
-            letter = await self.copies.make(claimed, entry) if entry else None  # who left gets nothing more
-            return letter or Settlement(claimed, DeliveryState.SKIPPED)
+                return _set_aside(claimed, SealBroken(), "")
+            most = self.routes.route(lane.provider).max_octets
+            with metrics.stage("seal"):
+                letter = await self.copies.make(claimed, entry, outlet.identity, most)
+                return outlet.prepare(letter) if letter else Settlement(claimed, DeliveryState.SKIPPED)
         except CertificateUnusable:
             return Settlement(claimed, DeliveryState.UNUSABLE_KEY)
         except (StoreError, Locked) as error:
             log.warning("deliveries wait: %s", error)
-            self._pause_s = POLL_S
-            return self._postponed(claimed, self._pause_s)
-        except Exception as error:  # noqa: BLE001 - as in _deliver
-            return _set_aside(claimed, error)
+            self._is_store_down = True
+            return self._postponed(claimed, POLL_S)
+        except Exception as error:  # noqa: BLE001 - as in _deliver_by
+            return _set_aside(claimed, error, "")
 
-    def _settlement(self, claimed: Claimed, outcome: Outcome, pause_before_s: float) -> Settlement:
+    async def _entry(self, held: Held, lane: Lane) -> Entry | Poisoned | None:
+        """Return the subscriber as of now, or a moment ago; those who come next in the lane are read along."""
+        async with self._reading:
+            now = self.clock()
+            if now - held.read_at > FRESH:
+                await self._claims.read([held, *islice(lane.waiting, READ_AHEAD)], now)
+        return held.entry
+
+    def _settlement(self, claimed: Claimed, outcome: Outcome, relay: str) -> Settlement:
         now = self.clock()
         if outcome.answer is Answer.ACCEPTED:
-            return Settlement(claimed, DeliveryState.SENT)
+            return Settlement(claimed, DeliveryState.SENT, relay=relay)
+        if outcome.is_connection_lost:
+            return self._postponed(claimed, FIRST_WAIT_S)  # others first: it may be this letter that the relay dislikes
         attempts = claimed.attempts + 1
         if is_final(outcome, attempts):
-            return Settlement(claimed, DeliveryState.FAILED)
-        if outcome.is_connection_lost:
-            self._pause_s = min(max(2 * pause_before_s, 1.0), LONGEST_PAUSE_S)
-            return self._postponed(claimed, FIRST_WAIT_S)  # others first: it may be this letter that the relay dislikes
+            return Settlement(claimed, DeliveryState.FAILED, relay=relay, failure=outcome.failure)
         retry_at = next_attempt(attempts, claimed.first or now, now, self.chance.random(), self.pace.give_up_after_s)
-        return Settlement(claimed, DeliveryState.DUE if retry_at else DeliveryState.FAILED, retry_at)
+        state = DeliveryState.DUE if retry_at else DeliveryState.FAILED
+        return Settlement(claimed, state, retry_at, relay=relay, failure=outcome.failure)
 
     def _postponed(self, claimed: Claimed, wait_s: float) -> Settlement:
         retry_at = self.clock() + timedelta(seconds=wait_s)
         return Settlement(claimed, DeliveryState.DUE, retry_at, is_attempt=False)
 
     async def _release(self) -> None:
+        with suppress(StoreError):
+            await self._settler.finish()
         async with self.database.write() as tx:
             await queue.release(tx, self.worker, self.clock())
 
 
-def _set_aside(claimed: Claimed, error: Exception) -> Settlement:
+def _set_aside(claimed: Claimed, error: Exception, relay: str) -> Settlement:
     """Keep a delivery for the operator to look at, and let the rest go on."""
     what = error if isinstance(error, MailerError) else type(error).__name__  # others' texts may quote a letter
     log.error("a delivery was set aside: %s", what)
-    return Settlement(claimed, DeliveryState.ASIDE)
+    return Settlement(claimed, DeliveryState.ASIDE, relay=relay)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What was claimed together. until: when no letter is begun any more."""
-
-    todo: Iterator[Claimed]
-    settler: Settler
-    until: datetime
-    pause_before_s: float
+def _limit(connections: int, places: int) -> int:
+    """Return how many letters to one provider may be on their way: a quarter of all places is left to the others."""
+    limit = max(places - max(places // 4, 1), 1)
+    return min(connections, limit) if connections else limit

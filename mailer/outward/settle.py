@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from mailer import metrics
 from mailer.errors import StoreError
 from mailer.model.digest import DeliveryState
-from mailer.store import queue, roster
-from mailer.store.database import Database
-from mailer.store.queue import Settlement
+from mailer.model.failure import Failure
+from mailer.store import bounces, queue, roster
+from mailer.store.database import Database, Transaction
+from mailer.store.queue import Claimed, Settlement
 
 KEY_NOTICE = "key-no-longer-usable"
 RETRY_S = 2.0
+WEATHER_EVERY = timedelta(seconds=1)  # what providers answered is written down; a crash may take so much along
 
 log = logging.getLogger("mailer.outward")
+
+
+@dataclass
+class _Group:
+    """Settlements that are committed together. is_written: set once they are."""
+
+    settlements: list[Settlement]
+    is_written: asyncio.Future[None]
 
 
 class Settler:
@@ -30,32 +43,89 @@ class Settler:
         self, database: Database, worker: str, clock: Callable[[], datetime], retry_s: float = RETRY_S
     ) -> None:
         self._database, self._worker, self._clock, self._retry_s = database, worker, clock, retry_s
-        self._waiting: list[Settlement] = []
-        self._turn = asyncio.Lock()
+        self._next: _Group | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._weather: Counter[tuple[str, str]] = Counter()
+        self._weather_due = clock()
 
     async def settle(self, settlement: Settlement) -> None:
         """Return once the outcome is committed, however long that takes."""
-        self._waiting.append(settlement)
-        async with self._turn:
-            while any(one is settlement for one in self._waiting):
-                await self._commit()
+        if self._next is None:
+            self._next = _Group([], asyncio.get_running_loop().create_future())
+        group = self._next
+        group.settlements.append(settlement)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        with metrics.stage("settle"):
+            await asyncio.shield(group.is_written)
 
-    async def _commit(self) -> None:
-        taken = tuple(self._waiting)
+    async def finish(self) -> None:
+        """Wait for what is being written, and write what is left to count. Raises StoreError."""
+        if self._writing is not None:
+            await self._writing
+        if self._weather:
+            today = self._clock().date()
+            await self._database.write_at_once(lambda tx: bounces.count_weather(tx, self._weather, today))
+            self._weather.clear()
+
+    async def _write_all(self) -> None:
         try:
-            await self._write(taken)
-        except StoreError as error:
-            log.warning("what was sent cannot be written down yet: %s", error)
-            await asyncio.sleep(self._retry_s)
-            return
-        del self._waiting[: len(taken)]
+            while (group := self._next) is not None:
+                self._next = None
+                await self._write_group(group)
+        finally:
+            self._writing = None
+
+    async def _write_group(self, group: _Group) -> None:
+        while not group.is_written.done():
+            try:
+                await self._write(group.settlements)
+            except StoreError as error:
+                log.warning("what was sent cannot be written down yet: %s", error)
+                await asyncio.sleep(self._retry_s)
+            except asyncio.CancelledError:
+                group.is_written.cancel()
+                raise
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it is told, and ends by it
+                group.is_written.set_exception(error)
+                return
+            else:
+                group.is_written.set_result(None)
+        for one in group.settlements:
+            metrics.count_delivery(one.state, one.relay, one.failure)
 
     async def _write(self, settlements: Sequence[Settlement]) -> None:
         now = self._clock()
-        async with self._database.write() as tx:
+        is_weather_due = now >= self._weather_due
+
+        async def write(tx: Transaction) -> None:
             await queue.settle(tx, self._worker, settlements, now)
             for one in settlements:
                 if one.state is DeliveryState.UNUSABLE_KEY:
-                    claimed = one.claimed
-                    if await roster.suspend(tx, claimed.subscriber_id):
-                        await queue.add_notice(tx, KEY_NOTICE, claimed.subscriber_id, claimed.list_id, now)
+                    await self._suspend(tx, one.claimed, now)
+                if one.failure is Failure.GONE and one.state is DeliveryState.FAILED:
+                    is_probe = one.claimed.notice == bounces.PROBE
+                    await bounces.count_failure(
+                        tx, one.claimed.subscriber_id, one.failure, now.date(), is_probe=is_probe
+                    )
+            if is_weather_due:
+                await bounces.count_weather(tx, self._weather, now.date())
+
+        await self._database.write_at_once(write)
+        if is_weather_due:
+            self._weather.clear()
+            self._weather_due = now + WEATHER_EVERY
+        self._weather.update(_answers(settlements))
+
+    async def _suspend(self, tx: Transaction, claimed: Claimed, now: datetime) -> None:
+        if await roster.suspend(tx, claimed.subscriber_id):
+            await queue.add_notice(tx, KEY_NOTICE, claimed.subscriber_id, claimed.list_id, now)
+
+
+def _answers(settlements: Sequence[Settlement]) -> Iterator[tuple[str, str]]:
+    """Give what providers said: "sent", or a Failure."""
+    for one in settlements:
+        if one.state is DeliveryState.SENT:
+            yield one.claimed.provider, bounces.SENT
+        elif one.failure is not None:
+            yield one.claimed.provider, one.failure

@@ -20,6 +20,16 @@ async def wait(event: asyncio.Event, timeout_s: float) -> None:
         pass
 
 
+async def wait_for_any(*events: asyncio.Event, timeout_s: float) -> None:
+    """Return when one of the events is set, or after so long."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 async def see_through(
     work: Coroutine[Any, Any, _T], within_s: float = FINISH_S, stopping: asyncio.Event | None = None
 ) -> _T:

@@ -30,7 +30,7 @@ async def rotate_roster_key(
             opened.save(new.to_payload() | {FORMER_ROSTER: former.to_payload()})
         replace_roster_public(instance, new.public)
         try:
-            await database.open()
+            await database.open(alone=True)
             broken = await rotation.rotate(database, new, former, is_compromised, progress)
         finally:
             await database.close()

@@ -17,6 +17,7 @@ from mailer.crypto import vault
 from mailer.model.digest import DeliveryState
 from mailer.model.subscriber import State
 from mailer.store import roster
+from mailer.store.postgresql import lock_register
 from mailer.store.queue import NOTICE_PREFIX
 from mailer.store.roster import Newcomer, Person
 from mailer.store.tables import deliveries, requests, seconds, subscribers, suppressions
@@ -55,7 +56,8 @@ def seal(
 
 
 async def known(tx: AsyncConnection, people: Sequence[Person]) -> Known:
-    """Return what is held on people of one list; who is new is in neither mapping."""
+    """Return what is held on people of one list; who is new is in neither mapping, and stays so until the commit."""
+    await lock_register(tx, alone=True)
     states: dict[bytes, State] = {}
     marks: dict[bytes, str] = {}
     for some in _chunks(people):
@@ -97,6 +99,7 @@ def _notice(one: Entrant, now: datetime) -> dict[str, object]:
         "job": f"{NOTICE_PREFIX}{one.notice}",
         "subscriber_id": one.new.subscriber_id,
         "list_id": one.person.list_id,
+        "provider": one.columns["provider"],
         "state": DeliveryState.DUE,
         "due": seconds(now),
     }

@@ -50,7 +50,12 @@ async def release(tx: AsyncConnection, waiting: Waiting, due: datetime, is_attem
 
 
 async def release_all(tx: AsyncConnection, now: datetime) -> None:
-    """Give back what a process that died had claimed. Only for a start with no other reader of this database."""
+    """Give back what a process that died had claimed, for a start.
+
+    Only an SQLite file is sure to have no other reader (mailer.control). On PostgreSQL leases run out by themselves.
+    """
+    if tx.dialect.name != "sqlite":
+        return
     await tx.execute(update(inbox).where(inbox.c.due > seconds(now)).values(due=seconds(now)))
 
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailer.crypto import tokens, vault
@@ -20,6 +20,7 @@ from mailer.model.language import Language
 from mailer.model.request import Request
 from mailer.store.roster import Person
 from mailer.store.tables import counters, requests, seconds
+from mailer.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,9 @@ class Pending:
 
 async def ask(tx: AsyncConnection, mark: bytes, pending: Pending, expires: datetime) -> None:
     """Keep a request until it is confirmed; a former one of the same person and verb lapses."""
-    same = (requests.c.look_up == pending.look_up) & (requests.c.verb == pending.verb)
-    await tx.execute(delete(requests).where(same))
-    row = {
-        "mark": mark,
-        "list_id": pending.list_id,
-        "verb": pending.verb,
-        "look_up": pending.look_up,
-        "sealed": pending.sealed,
-        "expires": seconds(expires),
-    }
-    await tx.execute(insert(requests).values(**row))
+    fresh = {"mark": mark, "list_id": pending.list_id, "sealed": pending.sealed, "expires": seconds(expires)}
+    row = insert(tx, requests).values(verb=pending.verb, look_up=pending.look_up, **fresh)
+    await tx.execute(row.on_conflict_do_update(index_elements=["look_up", "verb"], set_=fresh))
 
 
 async def find(tx: AsyncConnection, list_id: str, mark: bytes, now: datetime) -> Pending | None:
@@ -67,14 +60,12 @@ async def drop_all_of(tx: AsyncConnection, look_up: bytes) -> None:
 async def take(tx: AsyncConnection, look_up: bytes, what: str, day: str, limit: int, expires: datetime) -> bool:
     """Count one use of `what` on `day` by one person; return False, counting nothing, where the limit is reached."""
     key = hashlib.sha256(b"mailer/1/counter" + look_up + f"{len(what)}:{what}{day}".encode()).digest()
-    used = (await tx.execute(select(counters.c.used).where(counters.c.key == key))).scalar_one_or_none()
-    if used is None and limit > 0:
-        await tx.execute(insert(counters).values(key=key, used=1, expires=seconds(expires)))
-        return True
-    if used is None or used >= limit:
+    if limit <= 0:
         return False
-    await tx.execute(update(counters).where(counters.c.key == key).values(used=used + 1))
-    return True
+    first = insert(tx, counters).values(key=key, used=1, expires=seconds(expires))
+    more, is_left = {"used": counters.c.used + 1}, counters.c.used < limit
+    counted = first.on_conflict_do_update(index_elements=["key"], set_=more, where=is_left).returning(counters.c.used)
+    return (await tx.execute(counted)).first() is not None
 
 
 async def purge(tx: AsyncConnection, now: datetime) -> None:

@@ -16,11 +16,13 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailer.crypto import tokens, vault
-from mailer.errors import SealBroken
+from mailer.errors import SealBroken, StoreConflict
 from mailer.model.address import Address
 from mailer.model.digest import DeliveryState
 from mailer.model.language import Language
 from mailer.model.subscriber import Drawer, Method, Record, State, Subscriber
+from mailer.store import upsert
+from mailer.store.postgresql import lock_register
 from mailer.store.tables import deliveries, requests, subscribers, suppressions
 
 ID_BYTES = 12
@@ -117,8 +119,14 @@ async def suppressed(tx: AsyncConnection, person: Person) -> str | None:
 async def add(
     tx: AsyncConnection, secrets: vault.ServiceSecrets, public: vault.RosterPublic, person: Person, new: Newcomer
 ) -> None:
-    """Enter a subscriber: the record sealed to the roster's public key (fresh), nothing kept that opens it."""
+    """Enter a subscriber: the record sealed to the roster's public key (fresh), nothing kept that opens it.
+
+    Raises StoreConflict where the address was entered or banned in between.
+    """
     row = seal_row(secrets, public, person, new)
+    await lock_register(tx, alone=False)
+    if await suppressed(tx, person) == BANNED:
+        raise StoreConflict
     await tx.execute(insert(subscribers).values(**row))
     if new.state is not State.INVITED:
         await forget_mark(tx, person)
@@ -163,6 +171,15 @@ async def set_state(tx: AsyncConnection, subscriber_id: bytes, state: State) -> 
     await tx.execute(_one(subscriber_id).values(state=state))
 
 
+async def has_changed(tx: AsyncConnection, subscriber: Subscriber) -> bool:
+    """Return whether a subscriber has left, or stands elsewhere, since they were looked up.
+
+    Else their row stays as it is until the commit, whoever else writes.
+    """
+    row = select(subscribers.c.state).where(subscribers.c.id == subscriber.id).with_for_update()
+    return (await tx.execute(row)).scalar_one_or_none() != subscriber.state
+
+
 async def suspend(tx: AsyncConnection, subscriber_id: bytes) -> bool:
     """Suspend an active subscriber; return False where they paused, or left, in the meantime."""
     active = _one(subscriber_id).where(subscribers.c.state == State.ACTIVE)
@@ -196,6 +213,7 @@ async def erase_unanswered(tx: AsyncConnection, before: date) -> int:
 
 async def ban(tx: AsyncConnection, person: Person, today: date) -> None:
     """Keep an address off a list until the mark is forgotten; whoever is on it is erased."""
+    await lock_register(tx, alone=True)
     row = select(subscribers.c.id).where(subscribers.c.look_up == person.index.look_up)
     subscriber_id = (await tx.execute(row)).scalar_one_or_none()
     if subscriber_id is not None:
@@ -248,9 +266,9 @@ def _token_marks(token_key: bytes, list_id: str, subscriber_id: bytes) -> dict[s
 
 
 async def _mark(tx: AsyncConnection, list_id: str, mark: bytes, kind: str, today: date) -> None:
-    same = (suppressions.c.list_id == list_id) & (suppressions.c.mark == mark)
-    await tx.execute(delete(suppressions).where(same))
-    await tx.execute(insert(suppressions).values(list_id=list_id, mark=mark, kind=kind, day=today))
+    fresh = {"kind": kind, "day": today}
+    row = upsert.insert(tx, suppressions).values(list_id=list_id, mark=mark, **fresh)
+    await tx.execute(row.on_conflict_do_update(index_elements=["list_id", "mark"], set_=fresh))
 
 
 def subscriber_of(row: Row) -> Subscriber:  # type: ignore[type-arg]

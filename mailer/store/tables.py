@@ -21,9 +21,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
-SCHEMA_VERSION = "0001"  # the newest of migrations/versions
+SCHEMA_VERSION = "0002"  # the newest of migrations/versions
 
 metadata = MetaData()
 
@@ -50,6 +51,9 @@ subscribers = Table(
     Column("joined", Date, nullable=False),
     Column("provider", String(255), nullable=False),
     Column("bounce_score", Integer, nullable=False, server_default="0"),
+    Column("bouncing_since", Date),  # the first day that counted into the score
+    Column("bounced", Date),  # the last day that counted into the score
+    Column("probed", Date),  # when the letter was queued that asks whether the mailbox is gone
     Column("unsubscribe_mark", LargeBinary(16), nullable=False, unique=True),
     Column("bounce_mark", LargeBinary(16), nullable=False, unique=True),
     Index("ix_subscribers_list_state", "list_id", "state"),
@@ -62,6 +66,13 @@ roster_data_keys = Table(
     Column("id", LargeBinary(16), primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("is_current", Boolean, nullable=False),
+    Index(
+        "uq_roster_data_keys_current",  # two workers that begin a register at once must not make two
+        "is_current",
+        unique=True,
+        sqlite_where=text("is_current"),
+        postgresql_where=text("is_current"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -132,19 +143,34 @@ digests = Table(
     Column("list_id", String(32), nullable=False),
     Column("state", String(12), nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("corrects", String(32)),  # the id of the digest that this one puts right
+    Column("begins", BigInteger),  # when it is sent; null while it is a draft
+    Column("over_s", Integer, nullable=False, server_default="0"),  # spread over so long
+    Column("send_before", BigInteger),  # what has not left by then is held
     Column("started", BigInteger),
     Column("planned", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
-editions = Table(
+editions = Table(  # as composed
     "editions",
     metadata,
     Column("digest_id", String(32), nullable=False),
     Column("language", String(8), nullable=False),
-    Column("sealed", LargeBinary, nullable=False),  # as composed
-    Column("signed", LargeBinary),  # as signed, sealed; null while the digest is a draft
+    Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("digest_id", "language"),
+    sqlite_with_rowid=False,
+)
+
+signed_editions = Table(  # as signed, once for each identity, in the forms that it is sent in
+    "signed_editions",
+    metadata,
+    Column("digest_id", String(32), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("identity", String(32), nullable=False),  # "" for the list's own address
+    Column("form", String(12), nullable=False),  # "full", or "light" where a provider takes no large letters
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("digest_id", "language", "identity", "form"),
     sqlite_with_rowid=False,
 )
 
@@ -152,15 +178,72 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("job", String(32), nullable=False),  # the id of a digest, or "notice/KIND"
-    Column("subscriber_id", LargeBinary(12), nullable=False),
+    Column("subscriber_id", LargeBinary(12), nullable=False),  # or the id of a seed mailbox
     Column("list_id", String(32), nullable=False),
+    Column("provider", String(255), nullable=False),  # as in subscribers, when it was planned
     Column("state", String(12), nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("first", BigInteger),  # the first attempt
     Column("due", BigInteger, nullable=False),  # for a leased delivery: when the lease runs out
     Column("lease_by", String(64)),
     PrimaryKeyConstraint("job", "subscriber_id"),
-    Index("ix_deliveries_state_due", "state", "due"),
+    Index("ix_deliveries_next", "job", "state", "provider", "due"),
     Index("ix_deliveries_subscriber", "subscriber_id"),
+    Index(
+        "ix_deliveries_leases",
+        "lease_by",
+        sqlite_where=text("lease_by IS NOT NULL"),
+        postgresql_where=text("lease_by IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+tallies = Table(  # how many deliveries of a job ended how; the rows themselves are erased
+    "tallies",
+    metadata,
+    Column("job", String(32), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("relay", String(32), nullable=False),  # "" where none was asked
+    Column("failure", String(16), nullable=False),  # "" where there was none
+    Column("number", Integer, nullable=False),
+    PrimaryKeyConstraint("job", "state", "relay", "failure"),
+    sqlite_with_rowid=False,
+)
+
+weather = Table(  # what providers answer, by day
+    "weather",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("provider", String(255), nullable=False),
+    Column("outcome", String(16), nullable=False),  # "sent", or a Failure
+    Column("number", Integer, nullable=False),
+    PrimaryKeyConstraint("day", "provider", "outcome"),
+    sqlite_with_rowid=False,
+)
+
+paces = Table(  # where mail to a provider is limited by the minute: up to when its share is used up
+    "paces",
+    metadata,
+    Column("provider", String(255), primary_key=True),
+    Column("used_until", BigInteger, nullable=False),  # in milliseconds
+    sqlite_with_rowid=False,
+)
+
+sightings = Table(  # copies that arrived in the organisers' own mailboxes
+    "sightings",
+    metadata,
+    Column("digest_id", String(32), nullable=False),
+    Column("seed_id", LargeBinary(12), nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("place", String(64), nullable=False),  # the folder
+    PrimaryKeyConstraint("digest_id", "seed_id"),
+    sqlite_with_rowid=False,
+)
+
+traits = Table(  # what this database knows of itself: "home", the machine and file that it belongs to
+    "traits",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )

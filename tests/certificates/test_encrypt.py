@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,16 +194,77 @@ def test_what_is_no_certificate_is_refused(certificate: bytes) -> None:
         openpgp.encrypt(PAYLOAD, certificate, NOW)
 
 
-def test_a_message_of_another_shape_than_expected_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    certificate = forged(subpacket(FEATURES, b"\x01"))
-    modern = minimal((FILES / "usable-sequoia-v6.asc").read_bytes())
-    message = pysequoia.encrypt(PAYLOAD, [pysequoia.Cert.from_bytes(modern)], armor=False)
-    marker = packets.frame(10, b"PGP")
-    good = pysequoia.encrypt(PAYLOAD, [pysequoia.Cert.from_bytes(certificate)], armor=False)
-    for wrong in (message, marker + good, good + marker, b"", good[good.index(b"\xd2") :]):
-        monkeypatch.setattr(pysequoia, "encrypt", lambda *_args, wrong=wrong, **_options: wrong)
+def answer(monkeypatch: pytest.MonkeyPatch, message: bytes) -> None:
+    """Make the library's encryption return this message, whatever it is asked."""
+
+    def encrypt(*_args: object, armor: bool = True, **_options: object) -> bytes:
+        return pysequoia.armor(message, pysequoia.ArmorKind.Message).encode() if armor else message
+
+    monkeypatch.setattr(pysequoia, "encrypt", encrypt)
+
+
+@pytest.mark.parametrize("reader", ["with features", "without features", "version 6"])
+def test_a_message_of_another_shape_than_expected_is_refused(monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    plain, modern = forged(subpacket(FEATURES, b"\x01")), minimal((FILES / "usable-sequoia-v6.asc").read_bytes())
+    v1, v2 = (pysequoia.encrypt(PAYLOAD, [pysequoia.Cert.from_bytes(one)], armor=False) for one in (plain, modern))
+    certificate = {"with features": plain, "without features": forged(), "version 6": modern}[reader]
+    good, others = (v2, []) if reader == "version 6" else (v1, [v2])
+    openpgp.encrypt(PAYLOAD, forged(), NOW)  # it learns what the witness's part looks like
+    answer(monkeypatch, good)
+    openpgp.encrypt(PAYLOAD, certificate, NOW)
+    marker, sealed = packets.frame(10, b"PGP"), list(packets.walk(good))[-1].raw
+    for wrong in [*others, marker + good, good + marker, good + good, good[: -len(sealed)], sealed, good[:-1], b""]:
+        answer(monkeypatch, wrong)
         with pytest.raises(CertificateUnusable):
             openpgp.encrypt(PAYLOAD, certificate, NOW)
+
+
+@pytest.mark.parametrize("features", [b"\x01", b"\x09", None])
+@pytest.mark.parametrize("octets", [0, 1, 2, 3, 40_000, 40_001, 40_002, 9_000_000])
+def test_letters_of_every_length_are_encrypted(octets: int, features: bytes | None) -> None:
+    """Of long ones Sequoia makes a packet in several pieces."""
+    said = [] if features is None else [subpacket(FEATURES, features)]
+    message = openpgp.encrypt(bytes(octets), forged(*said), NOW)
+    assert outside(message) == (V2 if features == b"\x09" else V1)
+    assert message.count(b"\r\n") == message.count(b"\n")
+
+
+def test_a_certificate_with_eight_keys_gets_eight_session_keys() -> None:
+    forge = Forge(MADE).user_id("<reader@example.org>", CERTIFIES, subpacket(FEATURES, b"\x01"))
+    for _ in range(8):
+        key = Key(MADE, CV25519)
+        forge.subkey(key).bind(key, ENCRYPTS)
+    assert outside(openpgp.encrypt(PAYLOAD, minimal(bytes(forge)), NOW)) == [(1, 3)] * 8 + [(18, 1)]
+
+
+_PAGES_PER_MESSAGE = """
+import resource, sys
+from datetime import UTC, datetime
+from mailer.crypto import openpgp
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        openpgp.encrypt(bytes(40_000), certificate, datetime.now(UTC))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 50
+
+certificate = sys.stdin.buffer.read()
+pages()
+print(pages())
+openpgp.keep_heap()
+pages()
+print(pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can keep its heap")
+def test_a_process_that_keeps_its_heap_takes_no_new_memory_for_each_message() -> None:
+    certificate = forged(subpacket(FEATURES, b"\x01"))
+    command = [sys.executable, "-c", _PAGES_PER_MESSAGE]
+    output = subprocess.run(command, input=certificate, check=True, capture_output=True).stdout
+    before, after = map(float, output.split())
+    assert before > 4  # the positive control: a page for each of its buffers, and more
+    assert after < 1
 
 
 def test_a_panic_or_an_error_of_the_library_shows_none_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +282,21 @@ def test_a_panic_or_an_error_of_the_library_shows_none_of_its_words(monkeypatch:
             openpgp.encrypt(PAYLOAD, certificate, NOW)
         assert "example.org" not in str(caught.value)
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("imported", "is_traced"), [("sys", True), ("mailer.crypto.openpgp", False)])
+def test_its_errors_carry_no_stack_trace_whatever_the_environment_says(imported: str, is_traced: bool) -> None:
+    program = f"""
+import pysequoia, {imported}
+try:
+    pysequoia.Cert.from_bytes(b"rubbish")
+except Exception as error:
+    print(error)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "RUST_LIB_BACKTRACE"}
+    environment |= {"RUST_BACKTRACE": "1"}
+    output = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True).stdout
+    assert (b"backtrace" in output) == is_traced
 
 
 def test_a_break_by_the_keyboard_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,8 @@ class Stage:
         name = f"d{house.clock():%Y%m%d}"
         await publish.save(house.database, house.secrets, name, "news", [compose(source)], house.clock())
         mailing_list = house.instance.directory().lists[0]
-        await publish.send(house.database, house.keyring, mailing_list, name, house.clock())
+        providers = house.instance.providers
+        await publish.send(house.database, house.keyring, mailing_list, name, house.clock(), providers=providers)
         return await house.deliver()
 
 

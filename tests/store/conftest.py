@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from mailer.crypto.index import Index
 from mailer.crypto.vault import RosterKey, ServiceSecrets
@@ -19,6 +20,7 @@ from mailer.model.subscriber import Drawer, State
 from mailer.store import roster
 from mailer.store.database import Database, Transaction
 from mailer.store.roster import Newcomer, Person
+from mailer.store.tables import metadata
 from tests.store.unprivileged import connections_ended
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,8 +40,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{path}")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """On both engines, unless a test's file names one."""
+    database = Database(database_url)
     await database.open()
     yield database
     await database.close()
@@ -65,7 +68,6 @@ class Register:
     """Enters people as the walks do, with a transaction of its own for each."""
 
     database: Database
-    path: Path
     secrets: ServiceSecrets
     roster_key: RosterKey
 
@@ -86,11 +88,24 @@ class Register:
         async with self.database.read() as tx:
             return await roster.find(tx, person)
 
+    async def content(self) -> bytes:
+        """All that the database holds, every column of every row, as it lies there."""
+        if self.database.folder is not None:
+            await self.database.close()
+            return (self.database.folder / "mailer.db").read_bytes()
+        async with self.database.read() as tx:
+            rows = [row for table in metadata.tables.values() for row in await tx.execute(select(table))]
+        return b"\n".join(_octets(value) for row in rows for value in row)
+
     async def do(self, act: Callable[[Transaction], Awaitable[object]]) -> object:
         async with self.database.write() as tx:
             return await act(tx)
 
 
+def _octets(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 @pytest.fixture
-def register(database: Database, path: Path, secrets: ServiceSecrets, roster_key: RosterKey) -> Register:
-    return Register(database, path, secrets, roster_key)
+def register(database: Database, secrets: ServiceSecrets, roster_key: RosterKey) -> Register:
+    return Register(database, secrets, roster_key)

@@ -1,4 +1,4 @@
-"""What goes wrong with a database gets its name, nothing of a letter gets into the words, and a commit is on disk."""
+"""What goes wrong with an SQLite file gets its name, processes take turns, and nothing of what is erased is left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, select, text
 
-from mailer.errors import StoreConflict, StoreDamaged, StoreError, StoreFull
+from mailer.errors import StoreDamaged, StoreError, StoreFull
 from mailer.store import database as database_module
 from mailer.store import inbox
 from mailer.store.database import Database
@@ -25,7 +24,11 @@ from mailer.store.tables import counters
 from tests.store.conftest import NOW
 from tests.store.unprivileged import run_unprivileged
 
-SECRET = b"ada@reader.example"
+
+@pytest.fixture
+def database_url(path: Path) -> str:
+    """Here it is all about SQLite; test_postgresql and test_transactions have the rest."""
+    return f"sqlite:///{path}"
 
 
 async def put(database: Database, inbox_id: bytes = b"1" * 12, sealed: bytes = b"x" * 50_000) -> None:
@@ -190,46 +193,9 @@ async def test_opening_the_same_file_once_more_does_not_let_another_program_take
     await second.close()
 
 
-async def test_a_second_row_of_the_same_name_is_a_conflict(database: Database) -> None:
-    await put(database)
-    with pytest.raises(StoreConflict, match="SQLITE_CONSTRAINT"):
-        await put(database)
-    assert await waiting(database) == 1
-
-
-async def test_a_server_that_is_not_there_or_a_driver_that_is_missing_is_named_so() -> None:
-    with pytest.raises(StoreError, match=r"ConnectionRefusedError|ConnectError|asyncpg is missing"):
-        await Database("postgresql://nobody@127.0.0.1:1/none").open()
-
-
 async def test_a_url_that_is_none_is_named_so() -> None:
     with pytest.raises(StoreError, match="ArgumentError"):
         Database("planted@reader.example")
-
-
-async def test_no_error_says_what_was_to_be_stored(database: Database) -> None:
-    async def twice() -> None:
-        async with database.write() as tx:
-            await tx.execute(insert(counters).values(key=SECRET, used=1, expires=1))
-            await tx.execute(insert(counters).values(key=SECRET, used=1, expires=1))
-
-    async def wrong_type() -> None:
-        async with database.write() as tx:
-            await tx.execute(insert(counters).values(key=SECRET, used=[SECRET.decode()], expires=1))
-
-    async def misspelt() -> None:
-        async with database.write() as tx:
-            await tx.execute(text("INSERT INTO countres VALUES (:key)"), {"key": SECRET.decode()})
-
-    async def missing() -> None:
-        async with database.write() as tx:
-            await tx.execute(text("SELECT :key, :other"), {"key": SECRET.decode()})
-
-    for wrong in (twice, wrong_type, misspelt, missing):
-        with pytest.raises(StoreError) as caught:
-            await wrong()
-        assert "reader.example" not in "".join(traceback.format_exception(caught.value)), wrong.__name__
-        assert "reader.example" not in str(caught.value.__context__), wrong.__name__
 
 
 # --- What holds ------------------------------------------------------------------------------------------------------
@@ -263,20 +229,6 @@ async def test_a_folder_that_is_made_is_for_its_owner_alone(tmp_path: Path) -> N
     await database.open()
     await database.close()
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-
-
-async def test_an_error_inside_a_transaction_leaves_no_trace_of_it(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
-        async with database.write() as tx:
-            await inbox.add(tx, b"1" * 12, b"", NOW)
-            raise ZeroDivisionError
-    assert await waiting(database) == 0
-
-
-async def test_a_reader_changes_nothing(database: Database) -> None:
-    async with database.read() as tx:
-        await inbox.add(tx, b"1" * 12, b"", NOW)
-    assert await waiting(database) == 0
 
 
 async def test_a_writer_that_reads_first_does_not_fail_where_another_wrote_in_between(database: Database) -> None:

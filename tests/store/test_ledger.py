@@ -9,7 +9,7 @@ from mailer.crypto.vault import RosterKey
 from mailer.errors import SealBroken
 from mailer.model.subscriber import State
 from mailer.store import ledger as ledger_module
-from mailer.store import roster
+from mailer.store import roster, rotation
 from mailer.store.ledger import Entry, Ledger, Poisoned
 from mailer.store.tables import roster_data_keys, subscribers
 from tests.store.conftest import TODAY, Register, somebody
@@ -174,3 +174,44 @@ async def test_a_whole_list_is_read_page_by_page_and_no_other(
 
 def test_nothing_of_an_entry_shows_in_a_traceback() -> None:
     assert repr(Entry(None, None, None)) == "Entry(…)"  # type: ignore[arg-type]
+
+
+# --- Another process ------------------------------------------------------------------------------------------------
+
+
+async def begin_data_key(register: Register) -> None:
+    """What a rotation elsewhere does."""
+    await register.do(lambda tx: rotation._begin_data_key(tx, register.roster_key))
+
+
+async def test_what_was_absorbed_elsewhere_under_a_key_made_later_opens(register: Register) -> None:
+    _, new = await register.enter()
+    ours = await Ledger.open(register.database, register.roster_key)
+    other = await Ledger.open(register.database, register.roster_key)
+    await begin_data_key(register)
+    await absorb(register, await Ledger.open(register.database, register.roster_key), new.subscriber_id)
+    assert isinstance((await read(register, ours, new.subscriber_id))[new.subscriber_id], Entry)
+    assert [type(one) async for one in other.read_all(register.database, "news")] == [Entry]
+
+
+async def test_nothing_is_absorbed_under_a_key_that_a_rotation_elsewhere_has_replaced(register: Register) -> None:
+    _, new = await register.enter()
+    ours = await Ledger.open(register.database, register.roster_key)
+    await begin_data_key(register)
+    await absorb(register, ours, new.subscriber_id)
+    async with register.database.read() as tx:
+        current = select(roster_data_keys.c.id).where(roster_data_keys.c.is_current)
+        assert (await columns(register, new.subscriber_id))["data_key_id"] == (await tx.execute(current)).scalar_one()
+
+
+async def test_a_worker_whose_roster_key_was_replaced_absorbs_nothing_and_says_so(
+    register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, new = await register.enter()
+    ours = await Ledger.open(register.database, register.roster_key)
+    other = RosterKey.generate()
+    await register.do(lambda tx: rotation._reseal_data_keys(tx, other, register.roster_key))
+    await register.do(lambda tx: rotation._begin_data_key(tx, other))
+    assert await absorb(register, ours, new.subscriber_id) == []
+    assert (await columns(register, new.subscriber_id))["data_key_id"] is None
+    assert "start this process again" in caplog.text

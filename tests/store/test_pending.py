@@ -130,8 +130,7 @@ async def test_leaving_drops_all_requests_of_one_person(register: Register) -> N
 
 async def test_neither_address_nor_token_is_in_the_database(register: Register) -> None:
     token, _ = await ask(register, somebody(str(ADA)), REQUESTS[2])
-    await register.database.close()
-    content = register.path.read_bytes()
+    content = await register.content()
     assert b"change-address" in content  # the row is there
     assert b"reader.example" not in content and token.encode() not in content
 

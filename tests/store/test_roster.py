@@ -161,8 +161,7 @@ async def test_a_token_names_nobody_in_a_row_that_was_moved_to_another_list(regi
 async def test_tokens_are_stored_nowhere(register: Register) -> None:
     _, new = await register.enter()
     token = token_of(register, tokens.Purpose.UNSUBSCRIBE, new.subscriber_id)
-    await register.database.close()
-    assert token.encode() not in register.path.read_bytes()
+    assert token.encode() not in await register.content()
 
 
 # --- Changes --------------------------------------------------------------------------------------------------------
@@ -250,11 +249,11 @@ async def test_what_is_erased_is_in_no_file(register: Register) -> None:
     _, new = await register.enter()
     row = await columns(register, new.subscriber_id)
     planted = [value[:12] for value in row.values() if isinstance(value, bytes)]  # a long one spreads over pages
-    await register.database.close()
-    assert all(value in register.path.read_bytes() for value in planted)
+    before = await register.content()
+    assert all(value in before for value in planted)
     await register.do(lambda tx: roster.erase(tx, new.subscriber_id, TODAY, leave_mark=False))
-    await register.database.close()
-    assert [value for value in planted if value in register.path.read_bytes()] == []
+    after = await register.content()
+    assert [value for value in planted if value in after] == []
 
 
 async def test_a_ban_erases_and_lasts_until_it_is_forgotten(register: Register) -> None:
@@ -289,7 +288,7 @@ async def test_who_was_invited_and_does_not_answer_is_erased_once_they_were_aske
     await register.do(lambda tx: queue.add_notice(tx, "confirm-subscribe", new.subscriber_id, "news", NOW))
     tomorrow = TODAY + timedelta(days=1)
     assert await register.do(lambda tx: roster.erase_unanswered(tx, tomorrow)) == 0  # the question has not left yet
-    [claimed] = await register.do(lambda tx: queue.claim(tx, "w", NOW, 60, 5))
+    [claimed] = await register.do(lambda tx: queue.claim(tx, "w", "notice/confirm-subscribe", ["other-1"], NOW, 60, 5))
     sent = [queue.Settlement(claimed, DeliveryState.SENT)]
     await register.do(lambda tx: queue.settle(tx, "w", sent, NOW))
     assert await register.do(lambda tx: roster.erase_unanswered(tx, TODAY)) == 0

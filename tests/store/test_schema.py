@@ -15,6 +15,8 @@ from mailer import store
 from mailer.store.database import Database
 from mailer.store.tables import SCHEMA_VERSION, metadata
 
+sqlite_alone = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 def differences(connection: Connection, wanted: MetaData) -> list[object]:
     options = {"compare_type": True, "compare_server_default": True}
@@ -56,6 +58,7 @@ async def test_a_difference_is_found(database: Database, change: str) -> None:
         assert await tx.run_sync(differences, other)
 
 
+@sqlite_alone
 async def test_the_migrations_write_the_very_statements(database: Database, tmp_path: Path) -> None:
     direct = create_engine(f"sqlite:///{tmp_path}/direct.db")
     metadata.create_all(direct)
@@ -71,6 +74,7 @@ def test_the_version_that_needs_no_migration_is_the_newest() -> None:
     assert ScriptDirectory(folder).get_heads() == [SCHEMA_VERSION]
 
 
+@sqlite_alone
 async def test_no_table_keeps_the_order_in_which_rows_came(database: Database) -> None:
     async with database.read() as tx:
         written = await tx.run_sync(statements)
@@ -80,9 +84,7 @@ async def test_no_table_keeps_the_order_in_which_rows_came(database: Database) -
 
 
 async def test_opening_again_changes_nothing(database: Database) -> None:
-    async with database.read() as tx:
-        before = await tx.run_sync(statements)
     await database.open()
     async with database.read() as tx:
-        assert await tx.run_sync(statements) == before
+        assert await tx.run_sync(differences, metadata) == []
         assert (await tx.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()

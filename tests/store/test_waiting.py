@@ -57,7 +57,10 @@ async def test_what_a_dead_process_had_claimed_is_given_back_at_the_start(letter
     before = {one.id for one in await claim(letters, limit=9)}
     async with letters.write() as tx:
         await inbox.release_all(tx, NOW)
-    assert {one.id for one in await claim(letters, limit=9)} == before
+    others_may_live = letters.folder is None  # on a server other doors read the same inbox: there leases run out
+    if not others_may_live:
+        assert {one.id for one in await claim(letters, limit=9)} == before
+    assert {one.id for one in await claim(letters, later(seconds=LEASE_S), limit=9)} == before
 
 
 @pytest.mark.parametrize(("is_attempt", "attempts"), [(True, 2), (False, 1)])
@@ -139,7 +142,10 @@ async def test_what_a_dead_sender_had_claimed_is_given_back_at_the_start(replies
     before = await take(replies, later(seconds=5))
     async with replies.write() as tx:
         await outbox.release_all(tx, NOW)
-    assert {one.id for one in await take(replies)} == {one.id for one in before}
+    others_may_live = replies.folder is None
+    if not others_may_live:
+        assert {one.id for one in await take(replies)} == {one.id for one in before}
+    assert {one.id for one in await take(replies, later(seconds=5 + LEASE_S))} == {one.id for one in before}
 
 
 async def test_a_reply_is_removed_and_counted_no_more(replies: Database) -> None:

@@ -22,7 +22,8 @@ Where somebody stands with a list, and what their letters make of it. This page 
 
 * **unknown** has no row in the register; somebody who left has only a mark, from which no address can be read.
 * **invited** was imported and has not answered yet.
-* **active** gets digests. **paused** gets none and can go on. **suspended** has no usable key, and gets none.
+* **active** gets digests. **paused** gets none and can go on. **suspended** has no usable key, or a mailbox that
+  is gone, and gets none.
 * **banned** is kept off by an admin, and gets neither an act nor a letter.
 
 *Proven* is what the key on file signed (a new key included), what an unsubscribe token came with, and what a letter of
@@ -39,7 +40,8 @@ WITHOUT_A_LETTER = (
     "unknown --> invited: an admin's import",
     "unknown --> active: an admin's import of people who agreed",
     "invited --> unknown: no answer in time",
-    "active --> suspended: a digest finds no usable key",
+    "active --> suspended: a digest finds no usable key, or the mailbox is gone",
+    "active --> unknown: they complain to their provider",
     "unknown --> banned: an admin's ban, whatever the state was",
 )
 ON_LIST = (State.ACTIVE, State.PAUSED, State.SUSPENDED)

@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from mailer.config import Config, Endpoint, MailingList, add_list, load, read, rename_list, retire_list, shipped_config
+from mailer.config import (
+    Config,
+    Endpoint,
+    MailingList,
+    add_identity,
+    add_list,
+    load,
+    read,
+    rename_list,
+    retire_list,
+    shipped_config,
+)
 from mailer.config.reading import SECTIONS
+from mailer.config.settings import NamedRelay, Route, Section, Seed
 from mailer.errors import ConfigError, ListUnknown
 from mailer.model.address import Address
 from mailer.model.language import Language
@@ -56,7 +68,19 @@ def test_the_example_of_a_list_in_the_shipped_file_works_and_shows_every_key_wit
     [entry] = tomllib.loads(example)["lists"]
     assert set(entry) == set(MailingList.model_fields)
     bare = f'[[lists]]\nid = "{entry["id"]}"\naddress = "{entry["address"]}"\n'
-    assert read(text + example, shipped_config()).lists == read(bare, shipped_config()).lists
+    [shown], [default] = read(text + example, shipped_config()).lists, read(bare, shipped_config()).lists
+    assert shown.model_copy(update={"identities": ()}) == default
+
+
+@pytest.mark.parametrize(("name", "section"), [("relays", NamedRelay), ("routes", Route), ("seeds", Seed)])
+def test_the_examples_of_further_sections_in_the_shipped_file_are_read(name: str, section: type[Section]) -> None:
+    text = shipped_config().read_text(encoding="utf-8")
+    begins = text.index(f"# [[{name}]]")
+    example = re.sub(r"^# ?", "", text[begins : text.index("\n\n\n", begins)], flags=re.MULTILINE)
+    [entry] = tomllib.loads(example)[name]
+    assert set(entry) <= set(section.model_fields)
+    others = '[[relays]]\nname = "second"\nhost = "smtp.other.example"\n' if name == "routes" else ""
+    assert len(getattr(read(text + "\n" + others + example, shipped_config()), name)) == 1
 
 
 def test_every_default_is_allowed_by_its_own_bounds(tmp_path: Path) -> None:
@@ -92,7 +116,10 @@ def test_a_relative_name_of_the_file_still_gives_whole_paths(tmp_path: Path, mon
     [
         ("sqlite:///a/b.db", "sqlite:///FOLDER/a/b.db"),
         ("sqlite:////var/lib/m.db", "sqlite:////var/lib/m.db"),
+        ("sqlite+aiosqlite:///a/b.db", "sqlite:///FOLDER/a/b.db"),
         ("postgresql://mailer@db.example.org/mailer", "postgresql://mailer@db.example.org/mailer"),
+        ("postgresql+asyncpg://mailer@db.example.org/m", "postgresql+asyncpg://mailer@db.example.org/m"),
+        ("postgresql+asyncpg:///m?host=/run/postgresql", "postgresql+asyncpg:///m?host=/run/postgresql"),
     ],
 )
 def test_a_database_url_is_made_whole(url: str, expected: str, tmp_path: Path) -> None:
@@ -189,7 +216,11 @@ WRONG = [
     ('[door]\nlisten = [":２５"]', 2, "[door] listen: expected a list such as"),
     ('[door]\nlisten = ["::1:25"]', 2, "[door] listen: expected a list such as"),
     ("[door]\nlisten = [25]", 2, "[door] listen: expected a list such as"),
-    ('[store]\nurl = "mysql://h/d"', 2, '[store] url: expected "sqlite:///FILE" or "postgresql://USER@HOST/DATABASE"'),
+    (
+        '[store]\nurl = "mysql://h/d"',
+        2,
+        '[store] url: expected "sqlite:///FILE" or "postgresql+asyncpg://USER@HOST/DATABASE"',
+    ),
     ('[store]\nurl = "sqlite:///"', 2, "[store] url: expected"),
     ('[store]\nurl = "sqlite:///:memory:"', 2, "[store] url: expected"),
     ('[store]\nurl = "postgresql://"', 2, "[store] url: expected"),
@@ -233,7 +264,7 @@ WRONG = [
     ('[relay]\nhost = "mail.example.org"\ntls = "none"', 3, '[relay] tls: "none" is only for a relay on this machine'),
     ('[relay]\nhost = "10.0.0.1"\ntls = "none"', 3, '[relay] tls: "none" is only for a relay on this machine'),
     ('[relay]\ntls = "none"', 2, '[relay] tls: "none" is only for a relay on this machine'),
-    ("[delivery]\nlease_s = 60", 2, "[delivery] lease_s: must be at least 10 times [relay] timeout_s"),
+    ("[delivery]\nlease_s = 60", 2, "[delivery] lease_s: must be at least 10 times a relay's timeout_s"),
     (NEWS + '[[lists]]\nid = "news"\naddress = "b@example.org"', 5, "[[lists]] id: another list has it already"),
     (NEWS + '[[lists]]\nid = "b"\naddress = "NEWS@example.org"', 6, "[[lists]] address: another list has it already"),
     (
@@ -328,6 +359,42 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_line(path: Path) -> None:
         load(path)
 
 
+TWO_IDENTITIES = """[[lists]]
+id = "a"
+address = "a@example.org"
+[[lists.identities]]
+name = "abroad"
+address = "a@example.net"
+[[lists]]
+id = "b"
+address = "b@example.org"
+[[lists.identities]]
+name = "A"
+adress = "b@example.net"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[[relays]]\nname = "x"\nport = "a"\n', "line 3: [[relays]] port: expected a whole number from 1 to 65535"),
+        ('[[relays]]\nhost = "h.example"\n', "line 1: [[relays]] name: is missing; expected 1 to 32 of a-z"),
+        (
+            '[[relays]]\nname = "x"\nbatch = 1\n',
+            "line 3: [[relays]] batch: there is no such key; batch belongs in [del",
+        ),
+        ('[[routes]]\nrelays = ["main"]\n', "line 1: [[routes]] providers: is missing"),
+        (TWO_IDENTITIES, "line 11: [[lists.identities]] name: expected 1 to 32 of a-z"),
+        (TWO_IDENTITIES, "line 12: [[lists.identities]] adress: there is no such key; did you mean address?"),
+    ],
+)
+def test_a_mistake_in_one_of_several_sections_is_named_with_its_line(path: Path, text: str, sentence: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert f"config.toml, {sentence}" in str(caught.value)
+
+
 # --- Editing --------------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +444,73 @@ def test_a_retired_list_stays_in_the_file(path: Path) -> None:
     retire_list(path, "news")
     assert load(path).lists[0].state == "retired"
     assert "# kept" in path.read_text(encoding="utf-8")
+
+
+TWO_LISTS = """[[lists]] # ours
+id = "a" # for ever
+address = "a@example.org"
+
+# what belongs to b
+[[lists]]
+id = "b"
+address = "b@example.org"
+"""
+
+
+def test_an_identity_stands_in_its_list_and_every_comment_where_it_was(path: Path) -> None:
+    path.write_text(TWO_LISTS, encoding="utf-8")
+    add_identity(path, "a", "abroad", Address.parse("a@example.net"), display_name="消息")
+    add_identity(path, "a", "third", Address.parse("a@example.com"))
+    a, b = load(path).lists
+    assert [(one.name, str(one.address), one.display_name) for one in a.identities] == [
+        ("abroad", "a@example.net", "消息"),
+        ("third", "a@example.com", ""),
+    ]
+    assert b.identities == ()
+    text = path.read_text(encoding="utf-8")
+    before, after = TWO_LISTS.split("\n# what", 1)
+    assert text.startswith(before)
+    assert text.endswith(f"\n# what{after}")
+
+
+def test_a_list_with_identities_is_renamed_and_retired_like_any_other(path: Path) -> None:
+    path.write_text(TWO_LISTS, encoding="utf-8")
+    add_identity(path, "a", "abroad", Address.parse("a@example.net"))
+    rename_list(path, "a", Address.parse("new@example.org"))
+    retire_list(path, "a")
+    a, b = load(path).lists
+    assert (str(a.address), [str(one) for one in a.formerly], a.state) == (
+        "new@example.org",
+        ["a@example.org"],
+        "retired",
+    )
+    assert (len(a.identities), str(b.address), b.state) == (1, "b@example.org", "active")
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("abroad", "c@example.net"), ("other", "a@example.net"), ("other", "b@example.org"), ("other", "A@example.org")],
+)
+def test_an_identity_that_is_taken_is_not_written_and_nothing_is_prepared(path: Path, name: str, address: str) -> None:
+    path.write_text(TWO_LISTS, encoding="utf-8")
+    add_identity(path, "a", "abroad", Address.parse("a@example.net"))
+    before, prepared = path.read_bytes(), list[str]()
+    with pytest.raises(ConfigError):
+        add_identity(path, "a", name, Address.parse(address), prepare=lambda: prepared.append("a key"))
+    assert (path.read_bytes(), prepared) == (before, [])
+
+
+def test_identities_written_inline_are_not_added_to(path: Path) -> None:
+    path.write_text(NEWS + "identities = []\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"begins with \[\[lists.identities\]\]"):
+        add_identity(path, "news", "abroad", Address.parse("a@example.net"))
+
+
+def test_what_has_to_be_there_first_is_prepared_before_the_file_changes(path: Path) -> None:
+    before, seen = path.read_bytes(), list[bytes]()
+    add_list(path, "news", Address.parse("news@example.org"), prepare=lambda: seen.append(path.read_bytes()))
+    assert seen == [before]
+    assert load(path).lists
 
 
 def test_an_unknown_list_cannot_be_renamed_or_retired(path: Path) -> None:

@@ -20,6 +20,7 @@ from mailer.model.command import Command, Verb
 from mailer.model.language import Language
 from mailer.model.request import Request
 from mailer.model.subscriber import State
+from mailer.store import bounces
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 ON_FILE, OTHER = "aa" * 20, "bb" * 20
@@ -369,6 +370,7 @@ def test_doing_nothing_is_possible_in_every_state_and_leads_nowhere() -> None:
 def test_every_reply_has_a_template_in_all_three_languages_and_every_template_has_its_reply() -> None:
     used = {reply.template for named in every_case() for reply in decide(named.case).replies}
     used |= {decide(Case(Command(Verb.HELP), State.UNKNOWN)).replies[0].template}
+    used |= {bounces.PROBE}  # it answers no letter
     used |= {decide(Case(Command(Verb.HELP), State.UNKNOWN, is_unopened=True)).replies[0].template}
     for language in Language:
         assert used == {path.stem for path in TEMPLATES.glob(f"*/{language}/*.txt")}

@@ -12,7 +12,9 @@ from mailer.errors import ReaderDied
 from mailer.inward import frames
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
+from mailer.model.failure import Failure
 from mailer.model.letter import Automatic, Letter, Unopened
+from mailer.model.report import Kind, Report
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 LETTER = Letter(
@@ -31,7 +33,10 @@ LETTER = Letter(
         Refused(Refusal.EXPIRED, "cd" * 20, ("rsa1024",), NOW),
     ),
     automatic=Automatic.LIST,
+    report=Report(Kind.BOUNCE, (Failure.GONE, Failure.FULL), "5.1.1", is_delayed=True, tokens=("a" * 24,)),
 )
+
+REPORT = {"kind": "bounce", "failures": ["gone"], "status": "5.1.1", "is_delayed": False, "tokens": []}
 
 
 def body_of(frame: bytes) -> bytes:
@@ -85,6 +90,13 @@ def test_answers_survive_the_way_between_the_processes() -> None:
         ("offered", ["x"]),
         ("offered", [{}] * 1_000),
         ("automatic", "unheard-of"),
+        ("report", "bounce"),
+        ("report", REPORT | {"kind": "unheard-of"}),
+        ("report", REPORT | {"failures": ["unheard-of"]}),
+        ("report", REPORT | {"failures": ["gone"] * 1_000}),
+        ("report", REPORT | {"status": "5.1.1 somebody@example.org"}),
+        ("report", REPORT | {"tokens": ["somebody@example.org"]}),
+        ("report", REPORT | {"is_delayed": 0}),
     ],
 )
 def test_no_value_of_a_lying_child_becomes_a_letter(field: str, value: object) -> None:

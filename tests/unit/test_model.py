@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from mailer.model.certificate import Certificate, Refusal, Refused, grouped
 from mailer.model.command import Command, Verb
 from mailer.model.language import Language
 from mailer.model.letter import Envelope, Letter
-from mailer.model.mailing_list import Directory, MailingList, is_postmaster
+from mailer.model.mailing_list import Directory, MailingList, Sender, is_postmaster
 from mailer.model.provider import Providers
 from mailer.model.request import Request
 from mailer.model.retry import FIRST_WAIT_S, GIVE_UP_AFTER_S, LONGEST_WAIT_S, next_attempt
@@ -213,6 +214,7 @@ def test_a_fingerprint_is_grouped_as_people_compare_it() -> None:
 NEWS = MailingList("news", Address.parse("news@lists.example"), formerly=(Address.parse("old@elsewhere.example"),))
 EVENTS = MailingList("events", Address.parse("events@lists.example"))
 DIRECTORY = Directory((NEWS, EVENTS))
+ABROAD = Sender("abroad", Address.parse("letters@other.example"), "Letters")
 
 
 @pytest.mark.parametrize(
@@ -322,3 +324,32 @@ def test_how_long_it_is_tried_can_be_set() -> None:
 
 def test_the_first_retry_never_comes_at_once() -> None:
     assert (wait_s(1, 0.0) or 0) >= FIRST_WAIT_S / 2
+
+
+@pytest.mark.parametrize("recipient", ["letters@other.example", "LETTERS+help@Other.example"])
+def test_mail_to_an_identity_finds_its_list_under_that_identity(recipient: str) -> None:
+    news = replace(NEWS, identities=(ABROAD,))
+    found = Directory((EVENTS, news)).find(Address.parse(recipient))
+    assert found is not None
+    assert (found.id, found.address, found.display_name, found.identity) == (
+        "news",
+        ABROAD.address,
+        "Letters",
+        "abroad",
+    )
+    assert {one.normalised for one in news.own_addresses} == {one.normalised for one in found.own_addresses}
+
+
+def test_a_list_shows_itself_as_it_is_where_it_has_no_such_identity() -> None:
+    news = replace(NEWS, identities=(ABROAD,))
+    assert news.sending_as("elsewhere") is news
+    assert news.sending_as("") is news
+    assert Directory((news,)).find(NEWS.address) is news
+
+
+def test_the_postmaster_of_an_identity_is_reached() -> None:
+    directory = Directory((EVENTS, replace(NEWS, identities=(ABROAD,))))
+    found = directory.find(Address.parse("postmaster@other.example"))
+    assert found is not None
+    assert found.id == NEWS.id
+    assert directory.find(Address.parse("postmaster@third.example")) is None

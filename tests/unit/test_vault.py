@@ -409,6 +409,16 @@ def test_service_secrets_come_back_from_a_key_file_as_they_were() -> None:
     assert dict(secrets.list_keys) == {LIST: b"one", OTHER_LIST: b"two"}
 
 
+def test_the_keys_of_a_list_are_its_own_and_then_those_of_its_identities() -> None:
+    secrets = vault.ServiceSecrets.generate().with_list_key("b", b"other").with_list_key("a", b"abroad", "z")
+    secrets = secrets.with_list_key("a", b"own").with_list_key("a", b"at home", "h").with_list_key("a-b", b"alike")
+    assert secrets.keys_of("a") == (b"own", b"at home", b"abroad")
+    assert secrets.keys_of("b") == (b"other",)
+    assert secrets.keys_of("c") == ()
+    assert set(secrets.without_list_key("a").list_keys) == {"b", "a-b"}
+    assert dict(vault.ServiceSecrets.from_payload(secrets.to_payload()).list_keys) == dict(secrets.list_keys)
+
+
 def test_keys_come_back_from_their_files_as_they_were() -> None:
     assert vault.RosterKey.from_payload(json.loads(json.dumps(ROSTER.to_payload()))) == ROSTER
     assert vault.RosterPublic.from_bytes(ROSTER.public.to_bytes()) == ROSTER.public

@@ -57,4 +57,5 @@ async def publish_digest(house: House, digest_id: str = "d1", *sources: str) -> 
         editions.append(compose(path))
     now = house.clock()
     await publish.save(house.database, house.secrets, digest_id, "news", editions, now)
-    return await publish.send(house.database, house.keyring, house.instance.directory().lists[0], digest_id, now)
+    mailing_list, providers = house.instance.directory().lists[0], house.instance.providers
+    return await publish.send(house.database, house.keyring, mailing_list, digest_id, now, providers=providers)

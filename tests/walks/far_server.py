@@ -24,7 +24,6 @@ class Misdeed(Enum):
 
 
 Answer = str | Misdeed
-Script = Callable[[str], Answer | None]  # the command line → an answer, or None for the ordinary one
 
 
 @dataclass
@@ -48,6 +47,7 @@ class FarServer:
 
     answers: for "CONNECT", a verb, "DOT" (the end of a letter) or "CONTENT" (its first line): one answer for always,
     or several for one time after the other, then the ordinary one. extensions: offered after EHLO besides STARTTLS.
+    rule: answers recipients one by one, in the place of "RCPT".
     """
 
     answers: Mapping[str, Answer | Sequence[Answer]] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class FarServer:
     offers_starttls: bool = True
     extensions: Sequence[str] = EXTENSIONS
     host: str = "127.0.0.1"
+    rule: Callable[[str], Answer | None] | None = None  # a RCPT line → an answer, or None for the ordinary one
 
     def __post_init__(self) -> None:
         self.letters: list[Received] = []
@@ -104,6 +105,8 @@ class FarServer:
 
     def next_answer(self, verb: str) -> Answer | None:
         """What the test wants said now."""
+        if verb == "RCPT" and self.rule is not None:
+            return self.rule(self.commands[-1])
         script = self._scripts.get(verb)
         return script() if script else None
 
@@ -170,11 +173,11 @@ class _Session:
             self.mail = command
 
     async def answer_rcpt(self, command: str) -> None:
-        if await self.say("RCPT", "250 2.1.5 OK"):
+        if await self.say("RCPT", "250 2.1.5 OK" if self.mail else "503 5.5.1 MAIL first"):
             self.rcpt = command
 
     async def answer_data(self, _command: str) -> None:
-        if not await self.say("DATA", "354 go ahead"):
+        if not await self.say("DATA", "354 go ahead" if self.rcpt else "503 5.5.1 RCPT first"):
             return
         misdeed = self.far.next_answer("CONTENT")
         if misdeed is Misdeed.CLOSE:
@@ -189,7 +192,7 @@ class _Session:
 
     async def _read_letter(self) -> bytes:
         wire = bytearray()
-        while not wire.endswith(b"\r\n.\r\n"):
+        while wire != b".\r\n" and not wire.endswith(b"\r\n.\r\n"):
             wire += await self.reader.readuntil(b"\n")
         return bytes(wire[:-3])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mailer.errors import StoreConflict
 from mailer.inward import answer, change
 from mailer.inward.answer import Occasion
 from mailer.inward.decide import Reply
@@ -90,6 +91,19 @@ async def test_an_act_leads_where_the_table_of_states_says(act: Act, state: Stat
         await house.join(Person.with_key(ADA))
         assert await carry_out(house, act, await stand(house))
         assert (await stand(house)).state is state
+
+
+async def test_what_was_decided_about_somebody_who_stands_elsewhere_by_now_is_not_carried_out(tmp_path: Path) -> None:
+    """Another door may have read another letter of theirs at the same time."""
+    async with open_house(tmp_path / "instance") as house:
+        await house.join(Person.with_key(ADA))
+        before = await stand(house)
+        assert await carry_out(house, Act.PAUSE, before)
+        with pytest.raises(StoreConflict):
+            await carry_out(house, Act.SET_LANGUAGE, before)
+        assert await carry_out(house, Act.LEAVE, await stand(house))
+        with pytest.raises(StoreConflict):
+            await carry_out(house, Act.DROP_KEY, before)
 
 
 async def test_moving_to_an_address_that_had_left_erases_its_mark(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from mailer.crypto import openpgp
 from mailer.errors import StoreFull
 from mailer.model.certificate import Certificate
 from mailer.model.digest import DeliveryState, DigestState
+from mailer.model.failure import Failure
 from mailer.model.language import Language
 from mailer.model.mailing_list import Directory
 from mailer.model.retry import POLICY_ATTEMPTS, Answer, Outcome
 from mailer.model.subscriber import Drawer, State
 from mailer.outward import deliver
 from mailer.outward.settle import KEY_NOTICE
-from mailer.store import digests, queue, roster
+from mailer.store import digests, queue, roster, tables
 from mailer.store.ledger import Entry
 from mailer.store.tables import deliveries, subscribers
 from tests.house import House, Person, open_house, open_text, text_of
@@ -67,6 +68,17 @@ async def counts(house: House, job: str = "d1") -> dict[DeliveryState, int]:
         return await queue.counts(tx, job)
 
 
+async def ends(house: House, job: str = "d1") -> dict[tuple[DeliveryState, str, Failure | None], int]:
+    async with house.database.read() as tx:
+        return {(one.state, one.relay, one.failure): one.number for one in await queue.ends(tx, job)}
+
+
+def narrow(house: House) -> None:
+    """Let one letter be on its way at a time."""
+    for lane in house.deliverer._lanes:
+        lane.limit, lane.gate = 1, asyncio.Semaphore(1)
+
+
 async def row(house: House, job: str = "d1"):  # type: ignore[no-untyped-def]
     async with house.database.read() as tx:
         return (await tx.execute(select(deliveries).where(deliveries.c.job == job))).one()
@@ -77,6 +89,12 @@ async def state_of_digest(house: House, digest_id: str = "d1") -> DigestState:
         status = await digests.status(tx, digest_id)
     assert status is not None
     return status.state
+
+
+async def send_until(house: House, days: int) -> None:
+    """Let the digest leave for so long: as shipped, what has not left after two days is held."""
+    ends = int((house.clock() + timedelta(days=days)).timestamp())
+    await do(house, lambda tx: tx.execute(tables.digests.update().values(send_before=ends)))
 
 
 async def do(house: House, act: Callable[..., Awaitable[object]], *arguments: object, **named: object) -> None:
@@ -99,17 +117,37 @@ def recipients(letters: list[Received]) -> list[str]:
 
 async def test_later_means_later_with_longer_and_longer_waits_and_an_end(tmp_path: Path) -> None:
     async with waiting_digest(tmp_path, RCPT="450 4.2.0 greylisted") as (house, _):
+        await send_until(house, days=9)
         waits = []
         while (await counts(house)).get(DeliveryState.DUE):
-            assert await house.deliver() == []
             waits.append((await row(house)).due - house.clock().timestamp())
-            house.clock.pass_(seconds=waits[-1] + 1)
+            house.clock.pass_(seconds=max(waits[-1], 0) + 1)
+            assert await house.deliver() == []
+        del waits[0]  # from the beginning to the first attempt
         assert await counts(house) == {DeliveryState.FAILED: 1}
         assert 44 <= waits[0] <= 75 and 89 <= waits[1] <= 150  # a minute and two, each a quarter more or less
         assert max(waits) <= 4 * 3600 * 1.25
         assert sum(waits) + len(waits) >= 5 * 24 * 3600
-        assert (await row(house)).attempts == len(waits)
+        assert await ends(house) == {(DeliveryState.FAILED, "main", Failure.TEMPORARY): 1}
         assert await state_of_digest(house) is DigestState.SENT
+
+
+async def test_what_has_not_left_in_time_is_held_until_an_organiser_says_go_on(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 2) as (house, _):
+        house.clock.pass_(hours=49)
+        assert await house.deliver() == []
+        assert await state_of_digest(house) is DigestState.HELD
+        await do(house, digests.resume, "d1", house.clock(), house.clock() + timedelta(hours=1))
+        assert len(await house.deliver()) == 2
+        assert await state_of_digest(house) is DigestState.SENT
+
+
+async def test_a_paused_digest_rests_and_goes_on(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 2) as (house, _):
+        await do(house, digests.pause, "d1")
+        assert await house.deliver() == []
+        await do(house, digests.resume, "d1", house.clock(), house.clock() + timedelta(hours=1))
+        assert len(await house.deliver()) == 2
 
 
 async def test_before_it_is_due_nothing_is_tried(tmp_path: Path) -> None:
@@ -138,35 +176,34 @@ async def test_never_means_never_and_the_others_get_theirs(tmp_path: Path) -> No
         assert await house.deliver() == []
 
 
-async def test_a_relay_that_is_down_makes_a_pause_and_counts_for_nobody(tmp_path: Path) -> None:
-    async with waiting_digest(tmp_path, 5, CONNECT=[Misdeed.CLOSE] * 6) as (house, _):
-        pauses = []
+async def test_a_relay_that_is_down_is_left_alone_for_a_while_and_counts_for_nobody(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 5, CONNECT=[Misdeed.CLOSE] * 4) as (house, _):
+        tried = []
         for _ in range(3):
-            await house.deliverer.deliver_batch()
-            pauses.append(house.deliverer._pause_s)
+            await house.deliver()
+            tried.append(house.far.connections)
             assert await counts(house) == {DeliveryState.DUE: 5}
             house.clock.pass_(seconds=61)
-        assert pauses == [1.0, 2.0, 4.0]
-        assert house.far.connections == 6  # no more than one for each connection and batch
+        assert tried == [2, 3, 4]  # as many as a lane begins with; then one, to see whether it is back
         async with house.database.read() as tx:
-            tried = (await tx.execute(select(deliveries.c.attempts, deliveries.c.first))).all()
-        assert set(tried) == {(0, None)}
+            rows = (await tx.execute(select(deliveries.c.attempts, deliveries.c.first))).all()
+        assert set(rows) == {(0, None)}
         assert len(await house.deliver()) == 5
-        assert house.deliverer._pause_s == 0.0
 
 
-async def test_the_pause_has_an_end(tmp_path: Path) -> None:
-    async with waiting_digest(tmp_path, CONNECT=Misdeed.CLOSE) as (house, _):
-        for _ in range(8):
-            await house.deliverer.deliver_batch()
-            house.clock.pass_(seconds=61)
-        assert house.deliverer._pause_s == 60.0
+async def test_while_a_relay_is_down_nothing_is_claimed(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 5, CONNECT=Misdeed.CLOSE) as (house, _):
+        await house.deliver()
+        assert await house.deliverer.deliver_due() == 0
+        assert await counts(house) == {DeliveryState.DUE: 5}
+        house.clock.pass_(seconds=2)
+        assert await house.deliverer.deliver_due() > 0
 
 
 async def test_a_letter_that_the_relay_hangs_up_on_does_not_keep_the_others(tmp_path: Path) -> None:
     async with waiting_digest(tmp_path, 4, CONTENT=[Misdeed.CLOSE]) as (house, _):
-        house.deliverer.pace = replace(house.deliverer.pace, connections=1)
-        await house.deliverer.deliver_batch()
+        narrow(house)
+        assert await house.deliver() == []
         house.clock.pass_(seconds=2)
         assert len(await house.deliver()) == 3  # all but the one that was on its way
         house.clock.pass_(seconds=60)
@@ -186,6 +223,7 @@ async def test_a_key_that_expired_suspends_and_is_told_once_without_content(tmp_
         await fill(house, person=expiring_key())
         for digest_id in ("d1", "d2"):
             assert await publish_digest(house, digest_id) == 1
+        await send_until(house, days=9)
         house.clock.pass_(days=2)
         [notice] = await house.deliver()
         [first, second] = [state for job in ("d1", "d2") for state in await counts(house, job)]
@@ -202,7 +240,7 @@ async def test_a_key_that_expired_suspends_and_is_told_once_without_content(tmp_
 
 async def test_who_sent_a_new_key_while_the_letter_waited_gets_it_under_the_new_one(tmp_path: Path) -> None:
     async with open_house(tmp_path / "instance", FarServer({"CONTENT": [Misdeed.STALL]})) as house:
-        house.deliverer.pace = replace(house.deliverer.pace, connections=1)
+        narrow(house)
         [first, second] = await fill(house, 2, person=expiring_key())
         await publish_digest(house)
         delivering = asyncio.create_task(house.deliver())
@@ -213,6 +251,7 @@ async def test_who_sent_a_new_key_while_the_letter_waited_gets_it_under_the_new_
             opened = (await entries(house, one.id))[one.id]
             found = roster.Found(opened.subscriber, opened.drawer, opened.record.drawer_key)
             await do(house, roster.put_in_drawer, found, drawer_of(READER))
+        house.clock.pass_(seconds=1.1)
         house.far.resumed.set()
         letters = await delivering
         assert len(letters) == 2
@@ -240,11 +279,12 @@ async def test_who_left_meanwhile_gets_nothing(tmp_path: Path) -> None:
 
 async def test_who_leaves_after_the_batch_was_claimed_gets_nothing(tmp_path: Path) -> None:
     async with waiting_digest(tmp_path, 3, CONTENT=[Misdeed.STALL]) as (house, ids):
-        house.deliverer.pace = replace(house.deliverer.pace, connections=1)
+        narrow(house)
         delivering = asyncio.create_task(house.deliver())
         await until(lambda: "DATA" in house.far.commands)
         for one in ids:
             await do(house, roster.erase, one, TODAY, leave_mark=True)
+        house.clock.pass_(seconds=1.1)
         house.far.resumed.set()
         assert len(await delivering) == 1  # the one that was on its way
         assert await counts(house) == {}
@@ -275,12 +315,17 @@ async def test_a_refusal_for_policy_counts_only_when_it_stays(tmp_path: Path) ->
     """A blocked address of ours must not empty a digest in minutes (RFC 3463 §3.8)."""
     blocked: list[str | Misdeed] = ["550 5.7.1 blocked"] * (POLICY_ATTEMPTS - 1)
     async with waiting_digest(tmp_path, RCPT=blocked) as (house, _):
+        await send_until(house, days=9)
         for _ in range(POLICY_ATTEMPTS - 1):
             assert await house.deliver() == []
             assert await counts(house) == {DeliveryState.DUE: 1}
             house.clock.pass_(hours=5)
         assert recipients(await house.deliver()) == [address_of(0)]
-    async with waiting_digest(tmp_path / "always", RCPT="550 5.7.1 blocked") as (house, _):
+
+
+async def test_a_refusal_for_policy_that_stays_is_final(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, RCPT="550 5.7.1 blocked") as (house, _):
+        await send_until(house, days=9)
         for _ in range(POLICY_ATTEMPTS):
             await house.deliver()
             house.clock.pass_(hours=5)
@@ -293,10 +338,10 @@ async def test_a_letter_that_cannot_be_made_is_set_aside_and_the_rest_goes_on(
     async with waiting_digest(tmp_path, 2) as (house, ids):
         make = house.deliverer.copies.make
 
-        async def fail_for_one(claimed: queue.Claimed, entry: Entry) -> object:
+        async def fail_for_one(claimed: queue.Claimed, entry: Entry, sender: str, max_octets: int) -> object:
             if claimed.subscriber_id == ids[0]:
                 raise KeyError
-            return await make(claimed, entry)
+            return await make(claimed, entry, sender, max_octets)
 
         monkeypatch.setattr(house.deliverer.copies, "make", fail_for_one)
         assert recipients(await house.deliver()) == [address_of(1)]
@@ -348,21 +393,24 @@ async def test_when_the_lease_is_nearly_over_no_final_dot_is_sent(tmp_path: Path
         async def connection() -> AsyncIterator[Impatient]:
             yield Impatient()
 
-        house.deliverer.relay.connection = connection  # type: ignore[method-assign, assignment]
-        await house.deliverer.deliver_batch()
+        house.deliverer.routes.outlets["main"].relay.connection = connection  # type: ignore[method-assign, assignment]
+        await house.deliverer.deliver_due()
         assert allowed == [True, False]
 
 
-async def test_what_is_left_when_the_lease_is_nearly_over_is_begun_by_whoever_claims_it_next(tmp_path: Path) -> None:
-    async with waiting_digest(tmp_path, 3) as (house, _):
-        pace = house.deliverer.pace = replace(house.deliverer.pace, connections=1)
-        start = house.clock()
-        house.deliverer.clock = lambda: start + len(house.far.letters) * timedelta(seconds=pace.usable_lease_s)
-        await house.deliverer.deliver_batch()
-        assert len(house.far.letters) == 1
-        assert await counts(house) == {DeliveryState.SENT: 1, DeliveryState.LEASED: 2}
-        assert len(await house.deliver()) == 2
-        assert await counts(house) == {DeliveryState.SENT: 3}
+async def test_what_is_left_when_the_lease_is_nearly_over_is_given_back_and_claimed_anew(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 3, CONTENT=[Misdeed.STALL]) as (house, _):
+        narrow(house)
+        running = asyncio.create_task(house.deliverer.run())
+        await until(lambda: "DATA" in house.far.commands)
+        assert await counts(house) == {DeliveryState.LEASED: 3}
+        house.clock.pass_(seconds=house.deliverer.pace.usable_lease_s)
+        await house.deliverer._claims.give_back_idle(house.clock())
+        assert await counts(house) == {DeliveryState.LEASED: 1, DeliveryState.DUE: 2}
+        house.far.resumed.set()
+        await until(lambda: len(house.far.letters) == 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -373,14 +421,14 @@ async def test_with_a_full_disk_nothing_more_is_sent_and_nothing_twice(
         sent_while_full: list[int] = []
 
         def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if house.far.letters and len(sent_while_full) < times and statement.startswith("UPDATE deliveries"):
+            if house.far.letters and len(sent_while_full) < times and "DELETE FROM deliveries" in statement:
                 sent_while_full.append(len(house.far.letters))
                 raise StoreFull
 
-        event.listen(house.database._engine.sync_engine, "before_cursor_execute", fail)
+        listen(house, fail)
         assert recipients(await house.deliver()) == [address_of(number) for number in range(6)]
         assert len(sent_while_full) == times
-        assert max(sent_while_full) <= house.deliverer.pace.connections
+        assert max(sent_while_full) <= house.deliverer.routes.outlets["main"].relay.places
         assert await counts(house) == {DeliveryState.SENT: 6}
         assert "cannot be written down yet" in caplog.text
 
@@ -413,8 +461,8 @@ async def test_at_the_start_the_leases_of_a_process_that_died_are_given_back_at_
     async with waiting_digest(tmp_path, 2) as (house, _):
         boot, _, _ = house.deliverer.worker.partition(":")
         lease_s = house.deliverer.pace.lease_s
-        await do(house, queue.claim, f"{boot}:999999999:1", house.clock(), lease_s, 1)
-        await do(house, queue.claim, "another-boot:1:1", house.clock(), lease_s, 1)
+        for worker in (f"{boot}:999999999:1", "another-boot:1:1"):
+            await do(house, queue.claim, worker, "d1", house.deliverer.providers, house.clock(), lease_s, 1)
         running = asyncio.create_task(house.deliverer.run())
         await until(lambda: len(house.far.letters) == 1)
         running.cancel()
@@ -426,7 +474,7 @@ async def test_a_batch_that_cannot_be_claimed_leaves_no_trace(tmp_path: Path) ->
     async with waiting_digest(tmp_path) as (house, _):
         failing = fail_once(house, "data_key_id IS NULL")
         with pytest.raises(StoreFull):
-            await house.deliverer.deliver_batch()
+            await house.deliverer.deliver_due()
         assert not failing and await counts(house) == {DeliveryState.DUE: 1}
         assert len(await house.deliver()) == 1
 
@@ -441,7 +489,7 @@ async def test_a_database_that_cannot_be_read_makes_deliveries_wait(
 
         with monkeypatch.context() as patch:
             patch.setattr(house.deliverer.ledger, "entries", fail)
-            await house.deliverer.deliver_batch()
+            await house.deliverer.deliver_due()
         assert await counts(house) == {DeliveryState.DUE: 1}
         assert "deliveries wait" in caplog.text
         house.clock.pass_(seconds=5)
@@ -459,6 +507,12 @@ async def test_the_loop_outlives_a_database_that_fails(tmp_path: Path, monkeypat
         assert not failing and await counts(house) == {DeliveryState.SENT: 1}
 
 
+def listen(house: House, hear: Callable[..., None]) -> None:
+    """Have each statement heard before it runs."""
+    for engine in house.database.engines:
+        event.listen(engine, "before_cursor_execute", hear)
+
+
 def fail_once(house: House, part: str) -> list[str]:
     """Let the first statement that holds `part` find the disk full; empty once that has happened."""
     failing = [part]
@@ -468,5 +522,5 @@ def fail_once(house: House, part: str) -> list[str]:
             failing.clear()
             raise StoreFull
 
-    event.listen(house.database._engine.sync_engine, "before_cursor_execute", fail)
+    listen(house, fail)
     return failing

@@ -21,7 +21,8 @@ async def test_somebody_joins_gets_a_digest_and_leaves(tmp_path: Path) -> None:
         source.write_text("---\nsubject: Hello all\nlanguage: en\n---\n\nThe *news*.\n")
         mailing_list = house.instance.directory().lists[0]
         await publish.save(house.database, house.secrets, "d1", "news", [compose(source)], house.clock())
-        assert await publish.send(house.database, house.keyring, mailing_list, "d1", house.clock()) == 1
+        providers, now = house.instance.providers, house.clock()
+        assert await publish.send(house.database, house.keyring, mailing_list, "d1", now, providers=providers) == 1
         [copy] = await house.deliver()
         assert "The _news_." in text_of(ada.open(copy))
         unsubscribe = copy.content.split(b"List-Unsubscribe: <mailto:")[1].split(b">")[0].decode().replace("\r\n ", "")

@@ -139,7 +139,9 @@ class Office:
             keyring = Keyring(self.register(database).secrets)
             copies = Copies(database, keyring, self.instance.directory(), lambda: datetime.now(UTC), lambda: 0.5)
             async with database.write() as tx:
-                claimed = await queue.claim(tx, "test", datetime.now(UTC), 60, 100)
+                names, now = self.instance.providers.names, datetime.now(UTC)
+                jobs = await queue.notice_jobs(tx)
+                claimed = [one for job in jobs for one in await queue.claim(tx, "test", job, names, now, 60, 100)]
                 entries = await ledger.entries(tx, [one.subscriber_id for one in claimed])
             letters = []
             for one in claimed:

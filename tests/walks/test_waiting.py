@@ -231,7 +231,9 @@ async def test_a_reply_whose_seal_is_broken_is_dropped_and_the_next_one_goes(tmp
         while await here.worker.deal_with_next():
             pass
         async with here.database.write() as tx:
-            await tx.execute(text("UPDATE outbox SET sealed = x'01' WHERE id = (SELECT min(id) FROM outbox)"))
+            await tx.execute(
+                text("UPDATE outbox SET sealed = id WHERE id = (SELECT id FROM outbox ORDER BY id LIMIT 1)")
+            )
         assert len(await here.work()) == 1
         assert await left(here) == 0
 

@@ -11,18 +11,19 @@ from datetime import datetime
 from functools import cache
 
 import pysequoia
-from pysequoia import ArmorKind, Cert
+from pysequoia import ArmorKind, Cert, PySigner
 
-from mailer.crypto.openpgp import minimal, packets
+from mailer.crypto.openpgp import armor, minimal, packets
 from mailer.crypto.openpgp.certificates import examine as judge
 from mailer.crypto.openpgp.claims import to_key_id
 from mailer.crypto.openpgp.failing import failing_as
-from mailer.crypto.openpgp.keys import ListKey, generate_list_key, generate_plain_key, rename_list_key, with_crlf
-from mailer.crypto.openpgp.minimal import is_usable
-from mailer.crypto.openpgp.packets import Packet, Tag
+from mailer.crypto.openpgp.heap import keep_heap
+from mailer.crypto.openpgp.keys import ListKey, generate_list_key, generate_plain_key, rename_list_key
+from mailer.crypto.openpgp.minimal import Usable, is_usable
+from mailer.crypto.openpgp.packets import Malformed, Outline, Packet, Tag
 from mailer.crypto.openpgp.read import Opened, Signature, decrypt, verify_cleartext, verify_detached
 from mailer.errors import CertificateUnusable
-from mailer.model.certificate import Certificate, Refused
+from mailer.model.certificate import Certificate, Refusal, Refused
 
 __all__ = [
     "ListKey",
@@ -35,10 +36,13 @@ __all__ = [
     "generate_list_key",
     "generate_plain_key",
     "is_usable",
+    "keep_heap",
     "rename_list_key",
     "verify_cleartext",
     "verify_detached",
 ]
+
+_SEIPD_HEAD = 7  # octets: tag, five of length, version
 
 
 def examine(blob: bytes, now: datetime) -> tuple[Certificate | Refused, ...]:
@@ -96,19 +100,24 @@ def encrypt(plaintext: bytes, certificate: bytes, now: datetime, signer: ListKey
     Fresh session key, no compression. With a signer the message is signed inside (RFC 3156 §6.2). Raises
     CertificateUnusable when nothing may be encrypted to the certificate at `now`: it never falls back to anything.
     """
-    sheaf = minimal.read(certificate)
-    if sheaf is None or minimal.why_unusable(sheaf, now):
+    verdict = minimal.judge(certificate, now)
+    if isinstance(verdict, Refusal):
         raise CertificateUnusable
-    is_v1 = minimal.reads_only_seipd_v1(sheaf)
     with failing_as(CertificateUnusable()):
-        recipients = [Cert.from_bytes(certificate)]
-        if is_v1 and not minimal.names_features(sheaf):
-            recipients.append(_witness())
-        message = pysequoia.encrypt(plaintext, recipients, signer=signer.signer if signer else None, armor=False)
-        if len(recipients) > 1:
-            message = _without_witness(message)
-        _check_shape(message, is_v1)
-        return with_crlf(pysequoia.armor(message, ArmorKind.Message).encode())
+        return _encrypt(plaintext, certificate, verdict, signer.signer if signer else None).replace(b"\n", b"\r\n")
+
+
+def _encrypt(plaintext: bytes, certificate: bytes, verdict: Usable, signer: PySigner | None) -> bytes:
+    recipient, is_v1 = Cert.from_bytes(certificate), verdict.reads_only_seipd_v1
+    if is_v1 and verdict.features is not None:
+        armored = pysequoia.encrypt(plaintext, [recipient], signer=signer)
+        _check_shape(_outline(armored, len(certificate)), is_v1)
+        return armored
+    recipients = [recipient, _witness()] if is_v1 else [recipient]
+    message = pysequoia.encrypt(plaintext, recipients, signer=signer, armor=False)
+    message = _without_witness(message) if is_v1 else message
+    _check_shape(packets.outline(message, len(message)), is_v1)
+    return pysequoia.armor(message, ArmorKind.Message).encode()
 
 
 # Made once by GnuPG 2.2.40 (--quick-gen-key witness ed25519 cert,sign never; --quick-add-key … cv25519 encr never) in a
@@ -140,16 +149,31 @@ def _witness() -> Cert:
     return Cert.from_bytes(_WITNESS)
 
 
+@cache
+def _witness_ids() -> frozenset[bytes]:
+    return _Sequoia().recipients(bytes(_witness()))
+
+
 def _without_witness(message: bytes) -> bytes:
-    key_ids = _Sequoia().recipients(bytes(_witness()))
+    key_ids = _witness_ids()
     found = packets.walk(message)
     return b"".join(each.raw for each in found if each.tag != Tag.PKESK or _recipient(each) not in key_ids)
 
 
-def _check_shape(message: bytes, is_v1: bool) -> None:
-    """Raise CertificateUnusable unless `message` is session keys and one SEIPD, in versions its reader knows."""
-    *session_keys, sealed = packets.walk(message)
-    if not session_keys or sealed.tag != Tag.SEIPD or any(each.tag != Tag.PKESK for each in session_keys):
-        raise CertificateUnusable
-    if is_v1 and (sealed.body[0] != 1 or any(each.body[0] != 3 for each in session_keys)):
+def _outline(armored: bytes, certificate_octets: int) -> Outline:
+    try:
+        # a session key is shorter than the key that it is for, with its binding
+        return packets.outline(*armor.peek(armored, certificate_octets + _SEIPD_HEAD))
+    except Malformed:  # of more than 4 MB Sequoia makes a packet in several pieces
+        return packets.outline(*armor.peek(armored, len(armored)))
+
+
+def _check_shape(outline: Outline, is_v1: bool) -> None:
+    """Raise CertificateUnusable unless a message is session keys and one SEIPD, in versions its reader knows."""
+    session_keys = len(outline) - 1
+    if is_v1:
+        is_right = outline == [(Tag.PKESK, 3)] * session_keys + [(Tag.SEIPD, 1)]
+    else:
+        is_right = [tag for tag, _ in outline] == [Tag.PKESK] * session_keys + [Tag.SEIPD]
+    if session_keys < 1 or not is_right:
         raise CertificateUnusable

@@ -39,6 +39,8 @@ _QUOTING = b"> \t|"
 _HEADER = re.compile(rb"[A-Za-z][A-Za-z-]{1,30}: ")
 _SIGNED_MESSAGE = re.compile(rb"(?m)^-----BEGIN PGP SIGNED MESSAGE-----[ \t]*\r?\n")
 _BLANK_LINE = re.compile(rb"(?m)^[ \t]*\r?\n")
+_OUR_HEAD, _OUR_TAIL = b"-----BEGIN PGP MESSAGE-----\n\n", b"\n=xxxx\n-----END PGP MESSAGE-----\n"
+_OUR_LINE = 64
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
@@ -75,6 +77,20 @@ def _decode(text: bytes) -> bytes | None:
     if not digits or len(digits) % 4 == 1:
         return None
     return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+
+
+def peek(message: bytes, octets: int) -> tuple[bytes, int]:
+    """Return the first octets, at least that many, of a message that pysequoia armored; and how many it has in all.
+
+    message: armored, LF line ends, with its checksum. Raises ValueError where it is laid out in another way.
+    """
+    start, end = len(_OUR_HEAD), len(message) - len(_OUR_TAIL)
+    if not message.startswith(_OUR_HEAD) or message[end : end + 2] != _OUR_TAIL[:2]:
+        raise ValueError("not as pysequoia armors")
+    lines, rest = divmod(end - start, _OUR_LINE + 1)
+    digits = lines * _OUR_LINE + rest - message.count(b"=", end - 2, end)
+    some_lines = octets // (_OUR_LINE // 4 * 3) + 1
+    return binascii.a2b_base64(message[start : min(start + some_lines * (_OUR_LINE + 1), end)]), digits * 3 // 4
 
 
 def split_cleartext(message: bytes) -> tuple[bytes, bytes, bytes] | None:

@@ -5,20 +5,55 @@ Signatures are not checked again: `certificates` did, when the certificate came 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from mailer.crypto.openpgp import claims, packets, sheaves
 from mailer.crypto.openpgp.claims import Flag, Key, Kind, Signature
+from mailer.crypto.openpgp.glance import glance
 from mailer.crypto.openpgp.packets import Malformed
 from mailer.crypto.openpgp.sheaves import Component, Sheaf
 from mailer.model.certificate import Refusal
 
 
+class Usable(NamedTuple):
+    """A certificate that can be encrypted to. features: what its self-signatures advertise, None if they do not say."""
+
+    version: int
+    features: int | None
+
+    @property
+    def reads_only_seipd_v1(self) -> bool:
+        """Whether its owner's program must not be sent SEIPD version 2 (RFC 9580 §5.2.3.32, §13.7).
+
+        A version 4 certificate that says nothing was made by an older program.
+        """
+        return self.version == 4 and not (self.features or 0) & 0x08
+
+
 def is_usable(certificate: bytes, now: datetime) -> Refusal | None:
     """Return why a minimal certificate can no longer be encrypted to at `now`, or None. A revocation always counts."""
+    verdict = judge(certificate, now)
+    return verdict if isinstance(verdict, Refusal) else None
+
+
+def judge(certificate: bytes, now: datetime) -> Usable | Refusal:
+    """Return what a minimal certificate is good for at `now`, or why for nothing."""
+    seen = glance(certificate)
+    if seen and not is_past(seen.dies, int(now.timestamp())):
+        return Usable(4, seen.features)
+    return look_closely(certificate, now)
+
+
+def look_closely(certificate: bytes, now: datetime) -> Usable | Refusal:
+    """Return the same of any bytes, packet by packet: `judge`, without the short cut for the ordinary."""
     sheaf = read(certificate)
-    return why_unusable(sheaf, now) if sheaf else Refusal.NOT_A_CERTIFICATE
+    if sheaf is None:
+        return Refusal.NOT_A_CERTIFICATE
+    return why_unusable(sheaf, now) or Usable(sheaf.key.version, _features(sheaf))
 
 
 def why_unusable(sheaf: Sheaf, now: datetime) -> Refusal | None:
@@ -63,19 +98,6 @@ def is_signer_alive(certificate: bytes, fingerprint: str, signing_key: str, now:
     return False
 
 
-def reads_only_seipd_v1(sheaf: Sheaf) -> bool:
-    """Return whether its owner's program must not be sent SEIPD version 2 (RFC 9580 §5.2.3.32, §13.7).
-
-    A version 4 certificate that says nothing was made by an older program.
-    """
-    return sheaf.key.version == 4 and not any((one.features or 0) & 0x08 for one in sheaf.self_signatures)
-
-
-def names_features(sheaf: Sheaf) -> bool:
-    """Return whether a self-signature holds a Features subpacket at all."""
-    return any(one.features is not None for one in sheaf.self_signatures)
-
-
 def death_of_primary(sheaf: Sheaf) -> int | None:
     """Return when the primary key of a minimal certificate expires, seconds, or None.
 
@@ -110,6 +132,11 @@ def _why_no_recipient(sheaf: Sheaf, at: int) -> Refusal | None:
         else:
             return None
     return reason
+
+
+def _features(sheaf: Sheaf) -> int | None:
+    said = [one.features for one in sheaf.self_signatures if one.features is not None]
+    return functools.reduce(operator.or_, said) if said else None
 
 
 def read_key(component: Component) -> Key | None:

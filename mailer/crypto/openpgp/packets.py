@@ -36,6 +36,9 @@ class Tag(IntEnum):
     AED = 20
 
 
+Outline = list[tuple[int, int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One packet. tag: see Tag, others are possible."""
@@ -66,6 +69,27 @@ def walk(blob: bytes) -> Iterator[Packet]:
         yield Packet(tag, body)
 
 
+def outline(opening: bytes, octets: int) -> Outline:
+    """Return tag and first octet of each packet in a message of so many octets, of which `opening` is the begin.
+
+    New format only. Raises Malformed where a header lies beyond the opening, or the last packet ends elsewhere than
+    the message.
+    """
+    found, at = [], 0
+    while at < octets:
+        length, start, is_partial = read_length(opening, at + 1)
+        if start >= len(opening):
+            raise Malformed
+        found.append((opening[at] - 0xC0, opening[start]))
+        at = start + length
+        while is_partial:
+            length, start, is_partial = read_length(opening, at)
+            at = start + length
+    if at != octets:
+        raise Malformed
+    return found
+
+
 def take(blob: bytes, at: int, octets: int) -> tuple[bytes, int]:
     """Return the octets from `at` on and where they end. Raises Malformed where there are not so many."""
     if at + octets > len(blob):
@@ -93,16 +117,18 @@ def _read_new_format(blob: bytes, at: int) -> tuple[bytes, int]:
 
 def read_length(blob: bytes, at: int) -> tuple[int, int, bool]:
     """Return a new-format length, where it ends, and whether it is partial (RFC 9580 §4.2.1)."""
-    (first,), at = take(blob, at, 1)
-    if first < 192:
-        return first, at, False
-    if first < 224:
-        (second,), at = take(blob, at, 1)
-        return ((first - 192) << 8) + second + 192, at, False
+    try:
+        first = blob[at]
+        if first < 192:
+            return first, at + 1, False
+        if first < 224:
+            return ((first - 192) << 8) + blob[at + 1] + 192, at + 2, False
+    except IndexError:
+        raise Malformed from None
     if first == 255:
-        octets, at = take(blob, at, 4)
+        octets, at = take(blob, at + 1, 4)
         return int.from_bytes(octets, "big"), at, False
-    return 1 << (first & 0x1F), at, True
+    return 1 << (first & 0x1F), at + 1, True
 
 
 def frame(tag: int, body: bytes) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from mailer.errors import DecryptionFailed, Unreadable
 from mailer.inward import guard
-from mailer.inward.confined import fields, offered, parts, peel
+from mailer.inward.confined import fields, offered, parts, peel, report
 from mailer.inward.confined.parts import Part
 from mailer.inward.confined.peel import Peeled, Ring
 from mailer.model.address import Address
@@ -27,13 +28,14 @@ def read_letter(raw: bytes, keys: Sequence[bytes], certificate: bytes | None, no
     if len(raw) > LETTER_OCTETS:
         raise Unreadable(Unreadability.TOO_LARGE)
     root = parts.read(raw)
-    sender = _sender(root)
+    reported = report.read(root)
+    sender = report.sender_of(root) if reported else _sender(root)
     ring = Ring.of(keys, certificate, now)
     try:
         peeled = peel.peel(root, ring)
     except DecryptionFailed:
-        raise Unopened(_letter(root, sender, Peeled(root), ring)) from None
-    return _letter(root, sender, peeled, ring)
+        raise Unopened(replace(_letter(root, sender, Peeled(root), ring), report=reported)) from None
+    return replace(_letter(root, sender, peeled, ring), report=reported)
 
 
 def _letter(root: Part, sender: Address, peeled: Peeled, ring: Ring) -> Letter:

@@ -3,14 +3,13 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0002"  # 0001 was never released
 down_revision = None
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "counters",
         sa.Column("key", sa.LargeBinary(length=32), nullable=False),
@@ -25,6 +24,7 @@ def upgrade() -> None:
         sa.Column("job", sa.String(length=32), nullable=False),
         sa.Column("subscriber_id", sa.LargeBinary(length=12), nullable=False),
         sa.Column("list_id", sa.String(length=32), nullable=False),
+        sa.Column("provider", sa.String(length=255), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("first", sa.BigInteger(), nullable=True),
@@ -33,7 +33,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job", "subscriber_id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_deliveries_state_due", "deliveries", ["state", "due"], unique=False)
+    op.create_index(
+        "ix_deliveries_leases",
+        "deliveries",
+        ["lease_by"],
+        unique=False,
+        sqlite_where=sa.text("lease_by IS NOT NULL"),
+        postgresql_where=sa.text("lease_by IS NOT NULL"),
+    )
+    op.create_index("ix_deliveries_next", "deliveries", ["job", "state", "provider", "due"], unique=False)
     op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id"], unique=False)
     op.create_table(
         "digests",
@@ -41,6 +49,10 @@ def upgrade() -> None:
         sa.Column("list_id", sa.String(length=32), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("corrects", sa.String(length=32), nullable=True),
+        sa.Column("begins", sa.BigInteger(), nullable=True),
+        sa.Column("over_s", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("send_before", sa.BigInteger(), nullable=True),
         sa.Column("started", sa.BigInteger(), nullable=True),
         sa.Column("planned", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -51,7 +63,6 @@ def upgrade() -> None:
         sa.Column("digest_id", sa.String(length=32), nullable=False),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("signed", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("digest_id", "language"),
         sqlite_with_rowid=False,
     )
@@ -79,6 +90,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_outbox_due", "outbox", ["due"], unique=False)
     op.create_table(
+        "paces",
+        sa.Column("provider", sa.String(length=255), nullable=False),
+        sa.Column("used_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("provider"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "requests",
         sa.Column("mark", sa.LargeBinary(length=16), nullable=False),
         sa.Column("list_id", sa.String(length=32), nullable=False),
@@ -99,6 +117,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
+    op.create_index(
+        "uq_roster_data_keys_current",
+        "roster_data_keys",
+        ["is_current"],
+        unique=True,
+        sqlite_where=sa.text("is_current"),
+        postgresql_where=sa.text("is_current"),
+    )
+    op.create_table(
+        "sightings",
+        sa.Column("digest_id", sa.String(length=32), nullable=False),
+        sa.Column("seed_id", sa.LargeBinary(length=12), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.Column("place", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("digest_id", "seed_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "signed_editions",
+        sa.Column("digest_id", sa.String(length=32), nullable=False),
+        sa.Column("language", sa.String(length=8), nullable=False),
+        sa.Column("identity", sa.String(length=32), nullable=False),
+        sa.Column("form", sa.String(length=12), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("digest_id", "language", "identity", "form"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "subscribers",
         sa.Column("id", sa.LargeBinary(length=12), nullable=False),
@@ -115,6 +160,9 @@ def upgrade() -> None:
         sa.Column("joined", sa.Date(), nullable=False),
         sa.Column("provider", sa.String(length=255), nullable=False),
         sa.Column("bounce_score", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("bouncing_since", sa.Date(), nullable=True),
+        sa.Column("bounced", sa.Date(), nullable=True),
+        sa.Column("probed", sa.Date(), nullable=True),
         sa.Column("unsubscribe_mark", sa.LargeBinary(length=16), nullable=False),
         sa.Column("bounce_mark", sa.LargeBinary(length=16), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -131,5 +179,31 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
         sa.PrimaryKeyConstraint("list_id", "mark"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "tallies",
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("relay", sa.String(length=32), nullable=False),
+        sa.Column("failure", sa.String(length=16), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("job", "state", "relay", "failure"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "traits",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "weather",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("provider", sa.String(length=255), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "provider", "outcome"),
         sqlite_with_rowid=False,
     )

@@ -1,0 +1,1 @@
+"""`make bench`: how fast letters leave and come in, beside what the machine could do at best."""
