@@ -6,11 +6,12 @@ import asyncio
 import logging
 import random
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mailer import control, figures
+from mailer import config, control, figures
 from mailer.crypto import openpgp
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.service_secrets import ServiceSecrets
@@ -169,21 +170,25 @@ async def open_routes(stack: AsyncExitStack, instance: Instance, number: int = 0
     """
     outlets = {}
     for name, relay in instance.config.all_relays.items():
-        if relay.is_set:
+        if relay.is_set and shared_out(relay.connections, number, processes):
             opened = await stack.enter_async_context(open_relay(relay_settings(instance, name, number, processes)))
             key = instance.dkim(relay)
             outlets[name] = Outlet(opened, relay.identity, key.field if key else None)
     routes = {
-        provider: Route(
-            tuple(name for name in route.relays or outlets if name in outlets),
-            shared_out(route.connections, number, processes) if route.connections else 0,
-            route.per_minute,
-            route.max_letter_bytes,
-        )
+        provider: _route(route, outlets, number, processes)
         for route in instance.config.routes
         for provider in route.providers
     }
     return Routes(outlets, routes, utc_now)
+
+
+def _route(route: config.Route, outlets: Mapping[str, Outlet], number: int, processes: int) -> Route:
+    """Return one process's part of a route; one that has no share of its connections has no way there."""
+    connections = shared_out(route.connections, number, processes)
+    if route.connections and not connections:
+        return Route(())
+    names = tuple(name for name in route.relays or outlets if name in outlets)
+    return Route(names, connections, route.per_minute, route.max_letter_bytes)
 
 
 def utc_now() -> datetime:

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from mailer.errors import MailerError
+from mailer.errors import MailerError, StoreError
 
 STOP_WITHIN_S = 9.0  # whoever started us gives us ten
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0  # before a worker that died is replaced
-SETTLED_S = 30.0  # one that lived so long died by accident, not by its birth
+SETTLED_S = 30.0  # one that lived so long did not die of its birth
 USELESS = 3  # exit code: it would be the same for every worker, so none is replaced
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -33,6 +33,7 @@ class Crew:
         self._numbers: dict[int, int] = {}  # by process id
         self._born: dict[int, float] = {}
         self._pauses = [FIRST_PAUSE_S] * size
+        self._due: dict[int, float] = {}  # when a number is started again
         self._is_told = False
 
     def run(self) -> int:
@@ -42,28 +43,27 @@ class Crew:
         for number in range(self._size):
             self._start(number)
         is_useless = False
-        while self._numbers and not self._is_told:
-            pid, status = self._wait()
+        while not self._is_told and not is_useless:
+            pid, code = self._wait()
             if pid:
-                is_useless = is_useless or os.waitstatus_to_exitcode(status) == USELESS
-                if is_useless:
-                    self._numbers.pop(pid)
-                    break
-                self._replace(pid, os.waitstatus_to_exitcode(status))
+                is_useless = code == USELESS
+                self._mourn(pid, code)
+            if not is_useless:
+                self._start_due()
         self._end_all()
         return int(is_useless)
 
     def _tell(self, _signal: int, _frame: FrameType | None) -> None:
         self._is_told = True
 
-    def _start(self, number: int) -> None:
+    def _start(self, number: int, *, is_first: bool = True) -> None:
         parent, born = os.getpid(), time.monotonic()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(number, parent)
+            self._become_worker(number, parent, is_first=is_first)
         self._numbers[pid], self._born[pid] = number, born
 
-    def _become_worker(self, number: int, parent: int) -> None:
+    def _become_worker(self, number: int, parent: int, *, is_first: bool) -> None:
         code = USELESS
         try:
             for told in (signal.SIGTERM, signal.SIGINT):
@@ -74,6 +74,8 @@ class Crew:
             code = 0
         except MailerError as error:
             log.error("%s", error)
+            if isinstance(error, StoreError) and not is_first:
+                code = 1  # the database was there before, and will be again
         except BaseException as error:  # noqa: BLE001 - whatever it was, this process must not go on as the parent
             log.error("a worker failed (%s)", type(error).__name__)
             code = 1
@@ -82,23 +84,25 @@ class Crew:
             os._exit(code)
 
     def _wait(self) -> tuple[int, int]:
-        """Return a worker that ended and its status, or (0, 0) after a moment: a signal may have come meanwhile."""
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        """Return a worker that ended and its exit code, or (0, 0) after a moment: a signal may have come meanwhile."""
+        pid, status = os.waitpid(-1, os.WNOHANG) if self._numbers else (0, 0)
         if not pid:
             time.sleep(0.1)
-        return (pid, status) if pid in self._numbers else (0, 0)
+        return (pid, os.waitstatus_to_exitcode(status)) if pid in self._numbers else (0, 0)
 
-    def _replace(self, pid: int, code: int) -> None:
+    def _mourn(self, pid: int, code: int) -> None:
+        """Say when a worker that ended is replaced: after a pause that doubles for one that fails again and again."""
         number, lived_s = self._numbers.pop(pid), time.monotonic() - self._born.pop(pid)
-        if lived_s >= SETTLED_S:
+        if lived_s >= SETTLED_S or code < 0:  # a signal is somebody else's doing
             self._pauses[number] = FIRST_PAUSE_S
         log.error("worker %d ended (%d) and is replaced", number, code)
-        ends = time.monotonic() + self._pauses[number]
-        while time.monotonic() < ends and not self._is_told:
-            time.sleep(0.05)
+        self._due[number] = time.monotonic() + self._pauses[number]
         self._pauses[number] = min(2 * self._pauses[number], LONGEST_PAUSE_S)
-        if not self._is_told:
-            self._start(number)
+
+    def _start_due(self) -> None:
+        for number in [number for number, due in self._due.items() if due <= time.monotonic()]:
+            del self._due[number]
+            self._start(number, is_first=False)
 
     def _end_all(self) -> None:
         """SIGTERM for all, and SIGKILL for whoever has not given its leases back in time."""

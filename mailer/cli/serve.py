@@ -154,7 +154,7 @@ def _work(
 
 def most_workers(instance: Instance) -> int:
     """Return how many workers the relays' connections suffice for."""
-    return max(one.connections for one in instance.config.all_relays.values())
+    return max((one.connections for one in instance.config.all_relays.values() if one.is_set), default=1)
 
 
 def harden() -> None:

@@ -33,12 +33,12 @@ class Claims:
     lease_s: float
     _has_looked: bool = False
     _notices_dry_until: datetime | None = None
+    _next_end: datetime | None = None
 
     async def take(self, now: datetime, batch: int, until: datetime) -> list[Held]:
         """Claim for the lanes that want more, about `batch` in all, and read the subscribers. Raises StoreError."""
         ready = [lane for lane in self.lanes if lane.wants_more(now) and self.routes.open_to(lane.provider)]
-        busy = sum(lane in ready or bool(lane.waiting) for lane in self.lanes)
-        share = max(batch // max(busy, 1), 1)
+        share = max((batch - self.lanes.waiting) // max(len(ready), 1), 1)
         with metrics.stage("claim"):
             claimed = await self._lease(ready, now, share)
         with metrics.stage("open"):
@@ -51,11 +51,13 @@ class Claims:
             copies = await self._claim_copies(tx, ready, now, share)
             claimed = [*notices, *(one for found in copies.values() for one in found)]
             await self.ledger.absorb(tx, [one.subscriber_id for one in claimed])
-            if not claimed:
+            if self._looks_for_ends(now):
                 await digests.finish_all(tx)
             return notices, copies
 
         notices, copies = await self.database.write_at_once(lease)
+        if self._looks_for_ends(now):
+            self._next_end = now + LOOK_AGAIN
         self._has_looked = True
         self._notices_dry_until = None if notices else now + LOOK_AGAIN
         for lane in ready:
@@ -72,7 +74,7 @@ class Claims:
 
     def look_everywhere(self) -> None:
         """Forget where nothing was due a moment ago."""
-        self._notices_dry_until = None
+        self._notices_dry_until = self._next_end = None
         for lane in self.lanes:
             lane.dry_until = None
 
@@ -97,8 +99,11 @@ class Claims:
         if not self._has_looked:
             await queue.release(tx, self.worker, now)  # what one before us in this very process had
             await queue.release_dead(tx, is_dead_worker, now)
+        if await queue.release_expired(tx, now) or not self._has_looked:
             await queue.adopt_strays(tx, [lane.provider for lane in self.lanes])
-        await queue.release_expired(tx, now)
+
+    def _looks_for_ends(self, now: datetime) -> bool:
+        return self._next_end is None or self._next_end <= now
 
     async def _claim_notices(self, tx: Transaction, lanes: Sequence[Lane], now: datetime, share: int) -> list[Claimed]:
         """Claim notices for all these lanes at once."""
@@ -106,7 +111,9 @@ class Claims:
             return []
         providers = [lane.provider for lane in lanes]
         claimed: list[Claimed] = []
-        for job in await queue.notice_jobs(tx):
+        jobs = await queue.notice_jobs(tx)
+        await queue.adopt_strays(tx, [lane.provider for lane in self.lanes], jobs)
+        for job in jobs:
             claimed += await queue.claim(tx, self.worker, job, providers, now, self.lease_s, share)
         return claimed
 

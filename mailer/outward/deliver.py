@@ -109,6 +109,8 @@ class Deliverer:
             claimed += taken
             while self._on_their_way:
                 await asyncio.wait(self._on_their_way)
+            if self._fault is not None:
+                raise self._fault
             self._claims.look_everywhere()
         await self._settler.finish()
         return claimed
@@ -123,18 +125,19 @@ class Deliverer:
                 await wait_for_any(self._wants_more, self._stopping, timeout_s=POLL_S)
         finally:
             if self._on_their_way:
-                await asyncio.wait(self._on_their_way)
+                await asyncio.wait(self._on_their_way, timeout=self.pace.finish_s)
 
     async def _try_to_restock(self) -> None:
+        if self._fault is not None:
+            raise self._fault
         try:
             await self._restock()
+            await self._settler.write_answers()
         except (StoreError, Locked) as error:
             log.warning("deliveries wait: %s", error)
 
     async def _restock(self) -> int:
         """Claim what the lanes have room for; return how many."""
-        if self._fault is not None:
-            raise self._fault
         now = self.clock()
         self._is_store_down = False
         await self.begin_digests()
@@ -161,6 +164,8 @@ class Deliverer:
         held = lane.begin()
         if lane.wants_more(self.clock()):
             self._wants_more.set()
+        if held.claimed.attempts:  # a letter that failed before is not the one to try out a relay that did
+            outlets.sort(key=self.routes.is_in_doubt)
         outlets[0].busy += 1
         self.routes.begin(outlets[0], lane.provider)
         task = asyncio.create_task(self._deliver(lane, held, outlets))
@@ -190,31 +195,40 @@ class Deliverer:
 
     async def _deliver_over(self, held: Held, lane: Lane, outlets: list[Outlet]) -> bool:
         """Try one outlet after the other; return whether the provider answered about the letter itself."""
+        refused: tuple[Outcome, Outlet] | None = None
         for outlet in outlets:
-            if outlet is not outlets[0]:
+            if refused is not None:
+                if not self.routes.is_open(outlet, lane.provider):
+                    continue
                 self.routes.begin(outlet, lane.provider)
-            outcome = await self._deliver_by(outlet, held, lane, is_last=outlet is outlets[-1])
+            outcome = await self._deliver_by(outlet, held, lane)
             if outcome is None or not is_for_another(outcome):
-                return outcome is None or (outcome.answer is not Answer.LATER)
+                return outcome is None or outcome.answer is not Answer.LATER
+            refused = outcome, outlet
+        if refused is not None:
+            outcome, outlet = refused
+            await self._settler.settle(self._settlement(held.claimed, outcome, outlet.name))
         return False
 
-    async def _deliver_by(self, outlet: Outlet, held: Held, lane: Lane, *, is_last: bool) -> Outcome | None:
-        """Return what a relay said of the letter, settled unless another relay is to try; None if none was sent.
+    async def _deliver_by(self, outlet: Outlet, held: Held, lane: Lane) -> Outcome | None:
+        """Return what a relay said of the letter, settled unless it is one for another relay; None if none was sent.
 
         The letter is made while others are still being settled, and the connection is kept until it is settled itself:
         it begins no other letter before that.
         """
+        began = self.clock()
         letter, made_at = await self._letter(held, lane, outlet), self.clock()
         if isinstance(letter, Settlement):
             await self._settle_unsent(letter, outlet, lane)
             return None
         async with lane.gate, outlet.relay.connection() as connection:
-            began = self.clock()
-            if began - made_at > FRESH:
+            if self.clock() - made_at > FRESH:
                 letter = await self._letter(held, lane, outlet)
-                if isinstance(letter, Settlement):
-                    await self._settle_unsent(letter, outlet, lane)
-                    return None
+            if self.clock() >= held.until:
+                letter = self._postponed(held.claimed, 0.0)
+            if isinstance(letter, Settlement):
+                await self._settle_unsent(letter, outlet, lane)
+                return None
             try:
                 with metrics.stage("relay"):
                     outcome = await connection.send(letter, lambda: self.clock() < held.until)
@@ -222,7 +236,7 @@ class Deliverer:
                 await self._settle_unsent(_set_aside(held.claimed, error, outlet.name), outlet, lane)
                 return None
             self.routes.note(outlet, lane.provider, began, outcome)
-            if is_last or not is_for_another(outcome):
+            if not is_for_another(outcome):
                 await self._settler.settle(self._settlement(held.claimed, outcome, outlet.name))
             return outcome
 
@@ -262,7 +276,7 @@ class Deliverer:
         now = self.clock()
         if outcome.answer is Answer.ACCEPTED:
             return Settlement(claimed, DeliveryState.SENT, relay=relay)
-        if outcome.is_connection_lost:
+        if outcome.is_connection_lost and not outcome.is_in_doubt:
             return self._postponed(claimed, FIRST_WAIT_S)  # others first: it may be this letter that the relay dislikes
         attempts = claimed.attempts + 1
         if is_final(outcome, attempts):
@@ -278,8 +292,8 @@ class Deliverer:
     async def _release(self) -> None:
         with suppress(StoreError):
             await self._settler.finish()
-        async with self.database.write() as tx:
-            await queue.release(tx, self.worker, self.clock())
+        # in the thread that claims, so after a claim that was still on its way
+        await self.database.write_at_once(lambda tx: queue.release(tx, self.worker, self.clock()))
 
 
 def _set_aside(claimed: Claimed, error: Exception, relay: str) -> Settlement:

@@ -91,11 +91,6 @@ class Lanes:
         """How many deliveries wait in all lanes."""
         return sum(len(lane.waiting) for lane in self)
 
-    @property
-    def in_flight(self) -> int:
-        """How many are on their way."""
-        return sum(lane.in_flight for lane in self)
-
     def add(self, held: Iterable[Held]) -> None:
         """Put claimed deliveries into their lanes."""
         for one in held:

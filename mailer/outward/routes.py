@@ -91,6 +91,14 @@ class Routes:
         now, names = self.clock(), self.route(provider).outlets
         return [self.outlets[name] for name in names if self._is_open(name, provider, now)]
 
+    def is_open(self, outlet: Outlet, provider: str) -> bool:
+        """Return whether an outlet is to be tried now for a provider."""
+        return self._is_open(outlet.name, provider, self.clock())
+
+    def is_in_doubt(self, outlet: Outlet) -> bool:
+        """Return whether an outlet failed lately and has not been reached since."""
+        return self._reached[outlet.name].failures > 0
+
     def begin(self, outlet: Outlet, provider: str) -> None:
         """Note that a letter is about to be given to an outlet."""
         self._reached[outlet.name].begin()
@@ -151,5 +159,5 @@ def is_for_another(outcome: Outcome) -> bool:
 
 
 def shared_out(connections: int, number: int, processes: int) -> int:
-    """Return how many of a relay's connections the process with this number (from 0) has; at least one."""
-    return max(1, connections // processes + (number < connections % processes))
+    """Return how many of so many connections the process with this number has; number 0 has one at least."""
+    return connections // processes + (number < connections % processes)

@@ -11,10 +11,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from mailer import metrics
-from mailer.errors import StoreError
+from mailer.errors import StoreConflict, StoreError
 from mailer.model.digest import DeliveryState
 from mailer.model.failure import Failure
 from mailer.store import bounces, queue, roster
@@ -23,7 +23,8 @@ from mailer.store.queue import Claimed, Settlement
 
 KEY_NOTICE = "key-no-longer-usable"
 RETRY_S = 2.0
-WEATHER_EVERY = timedelta(seconds=1)  # what providers answered is written down; a crash may take so much along
+AT_ONCE_S = 0.05  # two workers stood in each other's way
+ANSWERS_EVERY = timedelta(seconds=1)  # what providers answered is written down; a crash may take so much along
 
 log = logging.getLogger("mailer.outward")
 
@@ -45,8 +46,8 @@ class Settler:
         self._database, self._worker, self._clock, self._retry_s = database, worker, clock, retry_s
         self._next: _Group | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._weather: Counter[tuple[str, str]] = Counter()
-        self._weather_due = clock()
+        self._answers: dict[date, Counter[tuple[str, str]]] = {}
+        self._answers_due = clock()
 
     async def settle(self, settlement: Settlement) -> None:
         """Return once the outcome is committed, however long that takes."""
@@ -59,14 +60,17 @@ class Settler:
         with metrics.stage("settle"):
             await asyncio.shield(group.is_written)
 
+    async def write_answers(self) -> None:
+        """Write down what providers answered, if that is due. Raises StoreError."""
+        if self._answers and self._writing is None and self._clock() >= self._answers_due:
+            await self._write([])
+
     async def finish(self) -> None:
         """Wait for what is being written, and write what is left to count. Raises StoreError."""
         if self._writing is not None:
             await self._writing
-        if self._weather:
-            today = self._clock().date()
-            await self._database.write_at_once(lambda tx: bounces.count_weather(tx, self._weather, today))
-            self._weather.clear()
+        self._answers_due = self._clock()
+        await self.write_answers()
 
     async def _write_all(self) -> None:
         try:
@@ -82,7 +86,9 @@ class Settler:
                 await self._write(group.settlements)
             except StoreError as error:
                 log.warning("what was sent cannot be written down yet: %s", error)
-                await asyncio.sleep(self._retry_s)
+                await asyncio.sleep(
+                    min(self._retry_s, AT_ONCE_S) if isinstance(error, StoreConflict) else self._retry_s
+                )
             except asyncio.CancelledError:
                 group.is_written.cancel()
                 raise
@@ -96,7 +102,7 @@ class Settler:
 
     async def _write(self, settlements: Sequence[Settlement]) -> None:
         now = self._clock()
-        is_weather_due = now >= self._weather_due
+        answers = self._answers if now >= self._answers_due else {}
 
         async def write(tx: Transaction) -> None:
             await queue.settle(tx, self._worker, settlements, now)
@@ -108,14 +114,14 @@ class Settler:
                     await bounces.count_failure(
                         tx, one.claimed.subscriber_id, one.failure, now.date(), is_probe=is_probe
                     )
-            if is_weather_due:
-                await bounces.count_weather(tx, self._weather, now.date())
+            for day, counted in answers.items():
+                await bounces.count_weather(tx, counted, day)
 
         await self._database.write_at_once(write)
-        if is_weather_due:
-            self._weather.clear()
-            self._weather_due = now + WEATHER_EVERY
-        self._weather.update(_answers(settlements))
+        if now >= self._answers_due:
+            self._answers, self._answers_due = {}, now + ANSWERS_EVERY
+        if settlements:
+            self._answers.setdefault(now.date(), Counter()).update(_answers(settlements))
 
     async def _suspend(self, tx: Transaction, claimed: Claimed, now: datetime) -> None:
         if await roster.suspend(tx, claimed.subscriber_id):
@@ -123,9 +129,12 @@ class Settler:
 
 
 def _answers(settlements: Sequence[Settlement]) -> Iterator[tuple[str, str]]:
-    """Give what providers said: "sent", or a Failure."""
+    """Give what providers said: "sent", or a Failure. A letter that is tried again counts with its first answer alone.
+
+    Otherwise one reader whose letters are refused again and again would show.
+    """
     for one in settlements:
         if one.state is DeliveryState.SENT:
             yield one.claimed.provider, bounces.SENT
-        elif one.failure is not None:
+        elif one.failure is not None and one.claimed.attempts == 0:
             yield one.claimed.provider, one.failure

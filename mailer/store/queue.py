@@ -137,9 +137,11 @@ async def notice_jobs(tx: Transaction) -> list[str]:
         last = job
 
 
-async def adopt_strays(tx: Transaction, providers: Sequence[str]) -> int:
-    """Put deliveries to providers that no worker looks for any more with the last of these; return how many."""
+async def adopt_strays(tx: Transaction, providers: Sequence[str], jobs: Sequence[str] | None = None) -> int:
+    """Put deliveries to providers that no worker looks for with the last of these; return how many. jobs: of these."""
     stray = update(deliveries).where(deliveries.c.state == DeliveryState.DUE, deliveries.c.provider.not_in(providers))
+    if jobs is not None:
+        stray = stray.where(deliveries.c.job.in_(jobs))
     return (await tx.execute(stray.values(provider=providers[-1]))).rowcount
 
 

@@ -20,7 +20,7 @@ PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from mailer import crew
-from mailer.errors import NotAtHome
+from mailer.errors import NotAtHome, StoreUnreachable
 
 folder, size, how = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 crew.STOP_WITHIN_S = float(sys.argv[4])
@@ -29,6 +29,8 @@ def work(number):
     (folder / f"{os.getpid()}").write_text(str(number))
     if how == "useless":
         raise NotAtHome
+    if how == "homesick" and (folder / "away").exists():
+        raise StoreUnreachable
     if how == "faulty":
         raise ZeroDivisionError
     if how == "deaf":
@@ -103,6 +105,28 @@ def test_a_worker_that_was_killed_is_replaced_under_its_number(tmp_path: Path) -
         os.kill(victim, signal.SIGKILL)
         after = workers(tmp_path, 3)
         assert sorted(after.values()) == [0, 1, 1]
+
+
+def test_workers_that_are_killed_again_and_again_are_replaced_as_quickly_as_at_first(tmp_path: Path) -> None:
+    with crew(tmp_path, 2):
+        for count in range(2, 10):
+            alive = [pid for pid in workers(tmp_path, count) if is_running(pid)]
+            os.kill(alive[0], signal.SIGKILL)
+        assert len([pid for pid in workers(tmp_path, 10) if is_running(pid)]) == 2
+
+
+def test_a_database_that_is_away_when_a_worker_is_replaced_ends_nobody(tmp_path: Path) -> None:
+    with crew(tmp_path, 2, "homesick") as parent:
+        victim = next(iter(workers(tmp_path, 2)))
+        (tmp_path / "away").touch()
+        os.kill(victim, signal.SIGKILL)
+        ends = time.monotonic() + 20
+        while len([one for one in tmp_path.iterdir() if one.suffix == "" and one.name.isdigit()]) < 3:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        (tmp_path / "away").unlink()
+        assert len(workers(tmp_path, 3)) == 3
+        assert parent.poll() is None
 
 
 def test_workers_end_with_a_crew_that_was_killed(tmp_path: Path) -> None:

@@ -206,8 +206,64 @@ async def test_a_letter_that_the_relay_hangs_up_on_does_not_keep_the_others(tmp_
         assert await house.deliver() == []
         house.clock.pass_(seconds=2)
         assert len(await house.deliver()) == 3  # all but the one that was on its way
-        house.clock.pass_(seconds=60)
+        house.clock.pass_(seconds=80)
         assert len(await house.deliver()) == 1
+
+
+async def test_a_letter_that_may_have_arrived_is_tried_less_and_less_often_and_not_for_ever(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, DOT=Misdeed.CLOSE) as (house, _):
+        await send_until(house, days=9)
+        for _ in range(400):
+            await house.deliver()
+            if not (await counts(house)).get(DeliveryState.DUE):
+                break
+            house.clock.pass_(hours=1)
+        assert await counts(house) == {DeliveryState.FAILED: 1}
+        assert len(house.far.letters) < 60
+
+
+async def test_what_providers_answered_is_written_down_though_nothing_more_is_sent(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 3, RCPT=["550 5.7.1 blocked"]) as (house, _):
+        running = asyncio.create_task(house.deliverer._deliver_for_ever())
+        await until(lambda: len(house.far.letters) == 2)
+        async with asyncio.timeout(20):
+            while len(await weather(house)) < 2:
+                house.clock.pass_(seconds=2)
+                await house.deliverer._try_to_restock()
+        assert await weather(house) == {"sent": 2, "policy": 1}
+        house.deliverer._stopping.set()
+        await running
+
+
+async def test_a_reader_who_is_refused_again_and_again_counts_once(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, RCPT="550 5.7.1 blocked") as (house, _):
+        await send_until(house, days=9)
+        for _ in range(POLICY_ATTEMPTS):
+            await house.deliver()
+            house.clock.pass_(hours=5)
+        assert await counts(house) == {DeliveryState.FAILED: 1}
+        assert await weather(house) == {"policy": 1}
+
+
+async def weather(house: House) -> dict[str, int]:
+    async with house.database.read() as tx:
+        return {row.outcome: row.number for row in await tx.execute(select(tables.weather))}
+
+
+async def test_a_worker_holds_about_a_batch_however_many_providers_there_are(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 60, CONTENT=[Misdeed.STALL] * 99) as (house, ids):
+        names = house.deliverer.providers
+        for one, name in zip(ids, names * 4, strict=False):
+            row = update(deliveries).where(deliveries.c.subscriber_id == one).values(provider=name)
+            await do(house, lambda tx, row=row: tx.execute(row))
+        house.deliverer.pace = replace(house.deliverer.pace, batch=20)
+        running = asyncio.create_task(house.deliverer.run())
+        await until(lambda: "DATA" in house.far.commands)
+        assert (await counts(house))[DeliveryState.LEASED] <= 20 + len(names)
+        house.far.resumed.set()
+        await until(lambda: len(house.far.letters) == 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 # --- What became of the subscriber meanwhile ------------------------------------------------------------------------
