@@ -162,7 +162,8 @@ class Deliverer:
 
     def _begin(self, lane: Lane, outlets: list[Outlet]) -> None:
         held = lane.begin()
-        if lane.wants_more(self.clock()):
+        is_little_left = not lane.waiting or self._lanes.waiting <= self.pace.batch // 2
+        if is_little_left and lane.wants_more(self.clock()):
             self._wants_more.set()
         if held.claimed.attempts:  # a letter that failed before is not the one to try out a relay that did
             outlets.sort(key=self.routes.is_in_doubt)
