@@ -84,10 +84,6 @@ class CertificateUnusable(MailerError):
     """Nothing can be encrypted to this certificate. `mailer keys check FILE` says why."""
 
 
-class SignatureMissing(MailerError):
-    """There is no valid signature by an expected key, so the content is not used."""
-
-
 class DecryptionFailed(MailerError):
     """A message cannot be decrypted with the keys of this list."""
 

@@ -2,7 +2,8 @@
 
 from mailer.config.editing import add_identity, add_list, rename_list, retire_list
 from mailer.config.reading import load, read
-from mailer.config.settings import DATABASE_URL, Config, MailingList, NamedRelay, Relay, Route, Seed
+from mailer.config.sending import NamedRelay, Relay, Route, Seed
+from mailer.config.settings import DATABASE_URL, Config, MailingList
 from mailer.config.shipped import shipped_config
 from mailer.config.values import Endpoint, database_url
 

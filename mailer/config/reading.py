@@ -15,7 +15,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mailer.config.settings import Config, Section
+from mailer.config.section import Section
+from mailer.config.settings import Config
 from mailer.errors import ConfigError
 
 Place = tuple[str | int, ...]  # ("lists", 0, "address")

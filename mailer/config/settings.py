@@ -1,16 +1,25 @@
-"""Every setting there is: its type, its bounds and its default. What each is for stands in config.toml.
-
-A field's `description` ends the sentence "expected …" that the operator reads.
-"""
+"""Every setting there is: its type, its bounds and its default. What each is for stands in config.toml."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, model_validator
 
+from mailer.config.section import (
+    A_FILE,
+    A_FOLDER,
+    A_NAME,
+    AN_ADDRESS,
+    LANGUAGES,
+    MIB,
+    NAME,
+    Section,
+    contradiction,
+    whole,
+)
+from mailer.config.sending import Delivery, Metrics, NamedRelay, Relay, Route, Seed
 from mailer.config.values import (
     SQLITE,
     DatabaseUrl,
@@ -21,40 +30,14 @@ from mailer.config.values import (
     ListAddress,
     Listener,
     OptionalAddress,
-    OptionalHost,
-    OptionalListener,
-    Proxy,
     Several,
     Tongue,
-    is_loopback,
 )
 from mailer.model.language import Language
 
-MIB = 1024 * 1024
 LEASE_TIMEOUTS = 10  # a letter may begin late in its lease, and each of its steps may take a whole timeout
-A_FILE = 'the path of a file in quotes, or ""'
 DATABASE_URL = '"sqlite:///FILE" or "postgresql+asyncpg://USER@HOST/DATABASE"'
-A_NAME = "1 to 32 of a-z, 0-9 and - in quotes"
-A_SELECTOR = 'the name of a DKIM selector in quotes, or ""'
-NAME = r"^[a-z0-9][a-z0-9-]{0,31}\z"
-NAME_OR_NOTHING = r"^([a-z0-9][a-z0-9-]{0,31})?\z"
 MAIN = "main"  # what routes call the relay of the section [relay]
-LANGUAGES = '"en", "zh-Hant" or "zh-Hans"'
-
-
-def contradiction(sentence: str, *at: str | int) -> PydanticCustomError:
-    """Return the error for settings that are each right but not together; `at` leads to the one to mend."""
-    return PydanticCustomError("contradiction", "{sentence}", {"sentence": sentence, "at": at})
-
-
-def _whole(default: int, low: int, high: int) -> Any:
-    return Field(default=default, ge=low, le=high, description=f"a whole number from {low} to {high}")
-
-
-class Section(BaseModel):
-    """A part of config.toml: frozen, strict about types, and without room for a key that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Door(Section):
@@ -67,12 +50,12 @@ class Door(Section):
     hostname: Domain = Field(default="localhost", description="this machine's name in the DNS, in quotes")
     tls_certificate: FilePath = Field(default=None, description=A_FILE)
     tls_key: FilePath = Field(default=None, description=A_FILE)
-    max_letter_bytes: int = _whole(10 * MIB, 65_536, 1024 * MIB)
-    max_recipients: int = _whole(50, 1, 1000)
-    max_connections: int = _whole(200, 1, 100_000)
-    max_connections_per_host: int = _whole(20, 1, 100_000)
-    timeout_s: int = _whole(60, 1, 3600)
-    min_free_bytes: int = _whole(256 * MIB, 0, 2**60)
+    max_letter_bytes: int = whole(10 * MIB, 65_536, 1024 * MIB)
+    max_recipients: int = whole(50, 1, 1000)
+    max_connections: int = whole(200, 1, 100_000)
+    max_connections_per_host: int = whole(20, 1, 100_000)
+    timeout_s: int = whole(60, 1, 3600)
+    min_free_bytes: int = whole(256 * MIB, 0, 2**60)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -94,135 +77,34 @@ class Store(Section):
     )
 
 
-class Relay(Section):
-    """The server that takes our mail onward."""
-
-    host: OptionalHost = Field(default=None, description='the name of a server in quotes, or ""')
-    port: int = _whole(465, 1, 65535)
-    security: Literal["implicit", "starttls"] = Field(default="implicit", description='"implicit" or "starttls"')
-    tls: Literal["verify", "none"] = Field(default="verify", description='"verify" or "none"')
-    ca_file: FilePath = Field(default=None, description=A_FILE)
-    username: str = Field(default="", repr=False, description='a name in quotes, or ""')
-    password_file: FilePath = Field(default=None, description=A_FILE)
-    proxy: Proxy = Field(default="", repr=False, description='"socks5://HOST:PORT", or ""')
-    connections: int = _whole(8, 1, 1000)
-    timeout_s: int = _whole(60, 1, 3600)
-    folder: FilePath = Field(default=None, description='the path of a folder in quotes, or ""')
-    folder_format: Literal["maildir", "eml"] = Field(default="maildir", description='"maildir" or "eml"')
-    identity: str = Field(default="", pattern=NAME_OR_NOTHING, description=f'{A_NAME}, or ""')
-    dkim_selector: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?\z", description=A_SELECTOR)
-    dkim_key: FilePath = Field(default=None, description=A_FILE)
-
-    @property
-    def is_set(self) -> bool:
-        """Whether there is anywhere to send mail to."""
-        return self.host is not None or self.folder is not None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.host and self.folder:
-            raise contradiction("a relay is a server or a folder, not both", "folder")
-        if self.tls == "none" and not (self.folder or (self.host and is_loopback(self.host))):
-            raise contradiction('"none" is only for a relay on this machine, as in host = "127.0.0.1"', "tls")
-        if self.tls == "none" and self.proxy:
-            raise contradiction("what goes through a proxy leaves this machine, so TLS must be verified", "tls")
-        if self.username and not self.password_file:
-            raise contradiction("username needs a password_file", "username")
-        if self.password_file and not self.username:
-            raise contradiction("password_file needs a username", "password_file")
-        if bool(self.dkim_selector) != bool(self.dkim_key):
-            raise contradiction("dkim_selector and dkim_key need each other", "dkim_selector")
-        return self
-
-
-class NamedRelay(Relay):
-    """A further relay."""
-
-    name: str = Field(pattern=NAME, description=A_NAME)
-
-
-class Route(Section):
-    """Which relays are tried for some providers, in which order, and how much at once."""
-
-    providers: Several[str] = Field(min_length=1, description='a list such as ["qq.com", "163.com"], or ["*"]')
-    relays: Several[str] = Field(default=(), description='a list of names of relays such as ["main", "second"]')
-    connections: int = _whole(0, 0, 1000)
-    per_minute: int = _whole(0, 0, 1_000_000)
-    max_letter_bytes: int = _whole(0, 0, 1024 * MIB)
-
-
-class Seed(Section):
-    """A mailbox of the organisers' own, in which a copy of each digest must arrive."""
-
-    address: ListAddress = Field(description="an e-mail address without + in quotes")
-    key: FilePath = Field(description="the path of a file in quotes")
-    language: Tongue = Field(default=Language.EN, description=LANGUAGES)
-    lists: Several[str] = Field(default=(), description="a list of ids of lists")
-    imap_host: OptionalHost = Field(default=None, description='the name of a server in quotes, or ""')
-    imap_port: int = _whole(993, 1, 65535)
-    imap_tls: Literal["verify", "none"] = Field(default="verify", description='"verify" or "none"')
-    imap_ca_file: FilePath = Field(default=None, description=A_FILE)
-    imap_username: str = Field(default="", repr=False, description='a name in quotes, or ""')
-    imap_password_file: FilePath = Field(default=None, description=A_FILE)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.imap_host and not (self.imap_username and self.imap_password_file):
-            raise contradiction("imap_host needs imap_username and imap_password_file", "imap_host")
-        if self.imap_tls == "none" and not (self.imap_host and is_loopback(self.imap_host)):
-            raise contradiction('"none" is only for a server on this machine', "imap_tls")
-        return self
-
-
-class Metrics(Section):
-    """Figures for Prometheus."""
-
-    listen: OptionalListener = Field(default=None, description='an address such as "127.0.0.1:9464", or ""')
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.listen and not is_loopback(self.listen.host):
-            raise contradiction("figures are shown on this machine only, as at 127.0.0.1:9464", "listen")
-        return self
-
-
-class Delivery(Section):
-    """How digests and replies leave."""
-
-    batch: int = _whole(200, 1, 10_000)
-    lease_s: int = _whole(600, 30, 86_400)
-    give_up_after_h: int = _whole(120, 1, 720)
-    send_before_h: int = _whole(48, 1, 8760)
-
-
 class Reader(Section):
     """What the child process that reads strangers' letters is allowed."""
 
-    memory_mib: int = _whole(512, 128, 65_536)
-    time_s: int = _whole(10, 1, 600)
-    processes: int = _whole(1, 1, 64)
+    memory_mib: int = whole(512, 128, 65_536)
+    time_s: int = whole(10, 1, 600)
+    processes: int = whole(1, 1, 64)
 
 
 class Providers(Section):
     """Which mail providers the register tells apart."""
 
     large: Several[Domain] = Field(default=(), description='a list of domains such as ["gmail.com", "qq.com"]')
-    buckets: int = _whole(8, 1, 256)
+    buckets: int = whole(8, 1, 256)
 
 
 class Limits(Section):
     """What one address may cause."""
 
-    confirmations_per_address_per_day: int = _whole(1, 1, 10)
-    replies_per_address_per_day: int = _whole(20, 1, 1000)
-    pending_days: int = _whole(7, 1, 90)
+    confirmations_per_address_per_day: int = whole(1, 1, 10)
+    replies_per_address_per_day: int = whole(20, 1, 1000)
+    pending_days: int = whole(7, 1, 90)
 
 
 class Identity(Section):
     """Another address that a list sends from, over the relays that stand for it."""
 
     name: str = Field(pattern=NAME, description=A_NAME)
-    address: ListAddress = Field(description="an e-mail address without + in quotes")
+    address: ListAddress = Field(description=AN_ADDRESS)
     display_name: Line = Field(default="", description="one line of text in quotes")
 
 
@@ -230,7 +112,7 @@ class MailingList(Section):
     """One mailing list."""
 
     id: str = Field(pattern=NAME, description=A_NAME)
-    address: ListAddress = Field(description="an e-mail address without + in quotes")
+    address: ListAddress = Field(description=AN_ADDRESS)
     formerly: Several[ListAddress] = Field(default=(), description="a list of e-mail addresses without +")
     state: Literal["active", "retired"] = Field(default="active", description='"active" or "retired"')
     display_name: Line = Field(default="", description="one line of text in quotes")
@@ -238,7 +120,7 @@ class MailingList(Section):
     default_language: Tongue = Field(default=Language.EN, description=LANGUAGES)
     contact: OptionalAddress = Field(default=None, description='an e-mail address in quotes, or ""')
     contact_key: FilePath = Field(default=None, description=A_FILE)
-    templates: FilePath = Field(default=None, description='the path of a folder in quotes, or ""')
+    templates: FilePath = Field(default=None, description=A_FOLDER)
     identities: Several[Identity] = Field(default=(), description="[[lists.identities]] sections")
 
     @model_validator(mode="after")

@@ -64,10 +64,5 @@ class ServiceSecrets:
         """Return the secrets with this list's key, or that of one of its identities, added or replaced."""
         return replace(self, list_keys=MappingProxyType({**self.list_keys, key_name(list_id, identity): secret}))
 
-    def without_list_key(self, list_id: str) -> Self:
-        """Return the secrets without this list's keys, its identities' too, for a list that is no more."""
-        kept = {name: secret for name, secret in self.list_keys.items() if name.partition("/")[0] != list_id}
-        return replace(self, list_keys=MappingProxyType(kept))
-
     def __repr__(self) -> str:
         return "ServiceSecrets(…)"

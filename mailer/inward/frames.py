@@ -21,7 +21,6 @@ from mailer.model.failure import Failure
 from mailer.model.letter import Automatic, Letter, Unopened, Unreadability
 from mailer.model.report import Kind, Report
 
-REQUEST_OCTETS = 64 * 1024 * 1024
 ANSWER_OCTETS = 16 * 1024 * 1024
 CHUNKS = 200
 TEXT_CHARACTERS = 1_000_000

@@ -87,7 +87,7 @@ PACE = _any(
     r"|slow down",
     r"(?:at a|the|unusual|sending|connection|message|mail|send|hourly|daily) (?:send(?:ing)? )?rate\b",
     r"(?:sending|daily|hourly|message|send|outbound|rate) (?:quota|limits?)\b.{0,20}?(?:exceed|reach|over)\w*",
-    r"频率|頻率",
+    r"频率|頻率|发信(?:数|量)|發信(?:數|量)",
     r"exceeded? (?:the |your |its )?(?:max\w* )?(?:number|amount|rate|daily|hourly|connection|sending"
     r"|messages? (?:rate|limit))",
     r"max\w* (?:number of )?(?:connections?|sessions?|concurrent|recipients?|messages? per)"
@@ -95,7 +95,6 @@ PACE = _any(
     r"connection (?:limit|count)|limit (?:on|for) the (?:number|allowed)|temporarily deferred|queue too long"
     r"|too long in the",
 )
-SENT_QUOTA = _any(r"sending quota|daily quota|message quota exceeded for sender|外发|發信(?:數|数)|发信数")
 FULL = _any(
     r"over ?-?quota|quota (?:is |has been |was )?(?:exceed\w*|full|violat\w*|reach\w*|limit)|(?:exceed\w*|over"
     r"|out of)"

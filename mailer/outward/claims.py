@@ -34,6 +34,7 @@ class Claims:
     _has_looked: bool = False
     _notices_dry_until: datetime | None = None
     _next_end: datetime | None = None
+    _jobs: frozenset[str] = frozenset()  # the digests that may be delivered
 
     async def take(self, now: datetime, batch: int, until: datetime) -> list[Held]:
         """Claim for the lanes that want more, about `batch` in all, and read the subscribers. Raises StoreError."""
@@ -45,17 +46,19 @@ class Claims:
             return await self._held(claimed, now, until)
 
     async def _lease(self, ready: Sequence[Lane], now: datetime, share: int) -> list[Claimed]:
-        async def lease(tx: Transaction) -> tuple[list[Claimed], dict[str, list[Claimed]]]:
+        async def lease(tx: Transaction) -> tuple[list[str], list[Claimed], dict[str, list[Claimed]]]:
             await self._tidy(tx, now)
+            jobs = await digests.on_their_way(tx, now)
             notices = await self._claim_notices(tx, ready, now, share)
-            copies = await self._claim_copies(tx, ready, now, share)
+            copies = await self._claim_copies(tx, jobs, ready, now, share)
             claimed = [*notices, *(one for found in copies.values() for one in found)]
             await self.ledger.absorb(tx, [one.subscriber_id for one in claimed])
             if self._looks_for_ends(now):
                 await digests.finish_all(tx)
-            return notices, copies
+            return jobs, notices, copies
 
-        notices, copies = await self.database.write_at_once(lease)
+        jobs, notices, copies = await self.database.write_at_once(lease)
+        self._jobs = frozenset(jobs)
         if self._looks_for_ends(now):
             self._next_end = now + LOOK_AGAIN
         self._has_looked = True
@@ -85,15 +88,19 @@ class Claims:
         for one in held:
             one.entry, one.read_at = entries.get(one.claimed.subscriber_id), now
 
-    async def give_back_idle(self, now: datetime) -> None:
-        """Give back what waits in lanes to which nothing is open, or has waited too long. Raises StoreError."""
+    async def give_back(self, now: datetime) -> None:
+        """Give back what waits and is not to leave: no way is open to it, it has waited too long, or was stopped.
+
+        Raises StoreError.
+        """
         back: list[Claimed] = []
         for lane in self.lanes:
             if lane.waiting and (not self.routes.open_to(lane.provider) or lane.waiting[0].until <= now):
-                back += self.lanes.empty(lane)
+                back += lane.take_out(lambda _: True)
+            else:
+                back += lane.take_out(lambda one: one.notice is None and one.job not in self._jobs)
         if back:
-            async with self.database.write() as tx:
-                await queue.release_these(tx, self.worker, back, now)
+            await self.database.write_at_once(lambda tx: queue.release_these(tx, self.worker, back, now))
 
     async def _tidy(self, tx: Transaction, now: datetime) -> None:
         if not self._has_looked:
@@ -118,11 +125,11 @@ class Claims:
         return claimed
 
     async def _claim_copies(
-        self, tx: Transaction, lanes: Sequence[Lane], now: datetime, share: int
+        self, tx: Transaction, jobs: Sequence[str], lanes: Sequence[Lane], now: datetime, share: int
     ) -> dict[str, list[Claimed]]:
         """Claim up to `share` deliveries of digests for each lane, the oldest digest first."""
         claimed: dict[str, list[Claimed]] = {lane.provider: [] for lane in lanes}
-        for job in await digests.on_their_way(tx, now):
+        for job in jobs:
             for provider, found in claimed.items():
                 if len(found) < share:
                     found.extend(await self._claim_for(tx, job, provider, now, share - len(found)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -94,16 +93,6 @@ def compose(
         raise unusable(source, _too_large(sheet, len(payload), max_bytes))
     light = alternative(*sheet.light) if sheet.light else None
     return Edition(sheet.language, sheet.subject, sheet.text, payload, light)
-
-
-def preview(source: Path, *, language: Language | None = None, list_name: str = "") -> str:
-    """Return the HTML that readers see, pictures within it, for a browser; raises DigestUnusable."""
-    sheet = lay_out(source, language=language, list_name=list_name)
-    html = sheet.html
-    for picture in sheet.pictures:
-        encoded = base64.b64encode(picture.content).decode("ascii")
-        html = html.replace(f"cid:{picture.content_id}", f"data:{picture.content_type};base64,{encoded}")
-    return html
 
 
 def proofread(source: Path, *, language: Language | None = None) -> tuple[str, ...]:

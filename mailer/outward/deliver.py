@@ -17,10 +17,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from mailer import metrics
-from mailer.errors import CertificateUnusable, Locked, MailerError, SealBroken, StoreError
+from mailer.errors import CertificateUnusable, Locked, SealBroken, StoreError
 from mailer.letters.seal import Open, Sealed
 from mailer.model.digest import DeliveryState
-from mailer.model.retry import FIRST_WAIT_S, GIVE_UP_AFTER_S, Answer, Outcome, is_final, next_attempt
+from mailer.model.retry import GIVE_UP_AFTER_S, Answer, Outcome
+from mailer.outward import verdict
 from mailer.outward.claims import Claims
 from mailer.outward.copies import Copies
 from mailer.outward.lanes import Held, Lane, Lanes
@@ -34,8 +35,7 @@ from mailer.store.queue import Claimed, Settlement
 
 POLL_S = 2.0
 FRESH = timedelta(seconds=1)  # a subscriber who was read longer ago is read again before anything is sent
-
-READ_AHEAD = 15
+READ_AHEAD = 15  # those who come next are read along
 
 log = logging.getLogger("mailer.outward")
 
@@ -118,14 +118,12 @@ class Deliverer:
     # --- Claim ------------------------------------------------------------------------------------------------------
 
     async def _deliver_for_ever(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._wants_more.clear()
-                await self._try_to_restock()
-                await wait_for_any(self._wants_more, self._stopping, timeout_s=POLL_S)
-        finally:
-            if self._on_their_way:
-                await asyncio.wait(self._on_their_way, timeout=self.pace.finish_s)
+        while not self._stopping.is_set():
+            self._wants_more.clear()
+            await self._try_to_restock()
+            await wait_for_any(self._wants_more, self._stopping, timeout_s=POLL_S)
+        if self._on_their_way:
+            await asyncio.wait(self._on_their_way, timeout=self.pace.finish_s)
 
     async def _try_to_restock(self) -> None:
         if self._fault is not None:
@@ -141,8 +139,8 @@ class Deliverer:
         now = self.clock()
         self._is_store_down = False
         await self.begin_digests()
-        await self._claims.give_back_idle(now)
         held = await self._claims.take(now, self.pace.batch, until=now + timedelta(seconds=self.pace.usable_lease_s))
+        await self._claims.give_back(now)
         self._lanes.add(held)
         self._dispatch()
         return len(held)
@@ -208,7 +206,7 @@ class Deliverer:
             refused = outcome, outlet
         if refused is not None:
             outcome, outlet = refused
-            await self._settler.settle(self._settlement(held.claimed, outcome, outlet.name))
+            await self._settler.settle(self._verdict(held.claimed, outcome, outlet.name))
         return False
 
     async def _deliver_by(self, outlet: Outlet, held: Held, lane: Lane) -> Outcome | None:
@@ -226,7 +224,7 @@ class Deliverer:
             if self.clock() - made_at > FRESH:
                 letter = await self._letter(held, lane, outlet)
             if self.clock() >= held.until:
-                letter = self._postponed(held.claimed, 0.0)
+                letter = verdict.postpone(held.claimed, self.clock(), 0.0)
             if isinstance(letter, Settlement):
                 await self._settle_unsent(letter, outlet, lane)
                 return None
@@ -234,11 +232,11 @@ class Deliverer:
                 with metrics.stage("relay"):
                     outcome = await connection.send(letter, lambda: self.clock() < held.until)
             except Exception as error:  # noqa: BLE001 - one letter must not stop the others
-                await self._settle_unsent(_set_aside(held.claimed, error, outlet.name), outlet, lane)
+                await self._settle_unsent(verdict.set_aside(held.claimed, error, outlet.name), outlet, lane)
                 return None
             self.routes.note(outlet, lane.provider, began, outcome)
             if not is_for_another(outcome):
-                await self._settler.settle(self._settlement(held.claimed, outcome, outlet.name))
+                await self._settler.settle(self._verdict(held.claimed, outcome, outlet.name))
             return outcome
 
     async def _settle_unsent(self, settlement: Settlement, outlet: Outlet, lane: Lane) -> None:
@@ -251,7 +249,7 @@ class Deliverer:
         try:
             entry = await self._entry(held, lane)
             if isinstance(entry, Poisoned):
-                return _set_aside(claimed, SealBroken(), "")
+                return verdict.set_aside(claimed, SealBroken(), "")
             most = self.routes.route(lane.provider).max_octets
             with metrics.stage("seal"):
                 letter = await self.copies.make(claimed, entry, outlet.identity, most)
@@ -261,9 +259,9 @@ class Deliverer:
         except (StoreError, Locked) as error:
             log.warning("deliveries wait: %s", error)
             self._is_store_down = True
-            return self._postponed(claimed, POLL_S)
+            return verdict.postpone(claimed, self.clock(), POLL_S)
         except Exception as error:  # noqa: BLE001 - as in _deliver_by
-            return _set_aside(claimed, error, "")
+            return verdict.set_aside(claimed, error, "")
 
     async def _entry(self, held: Held, lane: Lane) -> Entry | Poisoned | None:
         """Return the subscriber as of now, or a moment ago; those who come next in the lane are read along."""
@@ -273,35 +271,15 @@ class Deliverer:
                 await self._claims.read([held, *islice(lane.waiting, READ_AHEAD)], now)
         return held.entry
 
-    def _settlement(self, claimed: Claimed, outcome: Outcome, relay: str) -> Settlement:
-        now = self.clock()
-        if outcome.answer is Answer.ACCEPTED:
-            return Settlement(claimed, DeliveryState.SENT, relay=relay)
-        if outcome.is_connection_lost and not outcome.is_in_doubt:
-            return self._postponed(claimed, FIRST_WAIT_S)  # others first: it may be this letter that the relay dislikes
-        attempts = claimed.attempts + 1
-        if is_final(outcome, attempts):
-            return Settlement(claimed, DeliveryState.FAILED, relay=relay, failure=outcome.failure)
-        retry_at = next_attempt(attempts, claimed.first or now, now, self.chance.random(), self.pace.give_up_after_s)
-        state = DeliveryState.DUE if retry_at else DeliveryState.FAILED
-        return Settlement(claimed, state, retry_at, relay=relay, failure=outcome.failure)
-
-    def _postponed(self, claimed: Claimed, wait_s: float) -> Settlement:
-        retry_at = self.clock() + timedelta(seconds=wait_s)
-        return Settlement(claimed, DeliveryState.DUE, retry_at, is_attempt=False)
+    def _verdict(self, claimed: Claimed, outcome: Outcome, relay: str) -> Settlement:
+        chance, give_up_after_s = self.chance.random(), self.pace.give_up_after_s
+        return verdict.settlement(claimed, outcome, relay, self.clock(), chance, give_up_after_s)
 
     async def _release(self) -> None:
         with suppress(StoreError):
             await self._settler.finish()
         # in the thread that claims, so after a claim that was still on its way
         await self.database.write_at_once(lambda tx: queue.release(tx, self.worker, self.clock()))
-
-
-def _set_aside(claimed: Claimed, error: Exception, relay: str) -> Settlement:
-    """Keep a delivery for the operator to look at, and let the rest go on."""
-    what = error if isinstance(error, MailerError) else type(error).__name__  # others' texts may quote a letter
-    log.error("a delivery was set aside: %s", what)
-    return Settlement(claimed, DeliveryState.ASIDE, relay=relay)
 
 
 def _limit(connections: int, places: int) -> int:

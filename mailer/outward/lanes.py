@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -75,6 +75,13 @@ class Lane:
         else:
             self.width = max(self.width / 2, 1)
 
+    def take_out(self, which: Callable[[Claimed], bool]) -> list[Claimed]:
+        """Take out those that wait and are so, to be given back."""
+        out = [one.claimed for one in self.waiting if which(one.claimed)]
+        if out:
+            self.waiting = deque(one for one in self.waiting if not which(one.claimed))
+        return out
+
 
 class Lanes:
     """The lanes of all providers, taken in turn. limits: by provider, the most at once."""
@@ -103,9 +110,3 @@ class Lanes:
             self._turn.rotate(-1)
             if lane.may_begin:
                 yield lane
-
-    def empty(self, lane: Lane) -> list[Claimed]:
-        """Take out all that waits in a lane, to be given back."""
-        left = [one.claimed for one in lane.waiting]
-        lane.waiting.clear()
-        return left

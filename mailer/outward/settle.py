@@ -17,6 +17,7 @@ from mailer import metrics
 from mailer.errors import StoreConflict, StoreError
 from mailer.model.digest import DeliveryState
 from mailer.model.failure import Failure
+from mailer.model.weather import SENT
 from mailer.store import bounces, queue, roster
 from mailer.store.database import Database, Transaction
 from mailer.store.queue import Claimed, Settlement
@@ -25,6 +26,8 @@ KEY_NOTICE = "key-no-longer-usable"
 RETRY_S = 2.0
 AT_ONCE_S = 0.05  # two workers stood in each other's way
 ANSWERS_EVERY = timedelta(seconds=1)  # what providers answered is written down; a crash may take so much along
+
+Answers = dict[date, Counter[tuple[str, str]]]  # how often, by day, by provider and what it said
 
 log = logging.getLogger("mailer.outward")
 
@@ -46,7 +49,7 @@ class Settler:
         self._database, self._worker, self._clock, self._retry_s = database, worker, clock, retry_s
         self._next: _Group | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._answers: dict[date, Counter[tuple[str, str]]] = {}
+        self._answers: Answers = {}
         self._answers_due = clock()
 
     async def settle(self, settlement: Settlement) -> None:
@@ -102,7 +105,7 @@ class Settler:
 
     async def _write(self, settlements: Sequence[Settlement]) -> None:
         now = self._clock()
-        answers = self._answers if now >= self._answers_due else {}
+        answers = self._take_answers(now)
 
         async def write(tx: Transaction) -> None:
             await queue.settle(tx, self._worker, settlements, now)
@@ -117,11 +120,25 @@ class Settler:
             for day, counted in answers.items():
                 await bounces.count_weather(tx, counted, day)
 
-        await self._database.write_at_once(write)
-        if now >= self._answers_due:
-            self._answers, self._answers_due = {}, now + ANSWERS_EVERY
+        try:
+            await self._database.write_at_once(write)
+        except BaseException:
+            self._keep_answers(answers)
+            self._answers_due = now
+            raise
         if settlements:
-            self._answers.setdefault(now.date(), Counter()).update(_answers(settlements))
+            self._keep_answers({now.date(): Counter(_answers(settlements))})
+
+    def _take_answers(self, now: datetime) -> Answers:
+        """Return the answers that are to be written now; who writes at the same time gets none of them."""
+        if now < self._answers_due:
+            return {}
+        taken, self._answers, self._answers_due = self._answers, {}, now + ANSWERS_EVERY
+        return taken
+
+    def _keep_answers(self, answers: Answers) -> None:
+        for day, counted in answers.items():
+            self._answers.setdefault(day, Counter()).update(counted)
 
     async def _suspend(self, tx: Transaction, claimed: Claimed, now: datetime) -> None:
         if await roster.suspend(tx, claimed.subscriber_id):
@@ -135,6 +152,6 @@ def _answers(settlements: Sequence[Settlement]) -> Iterator[tuple[str, str]]:
     """
     for one in settlements:
         if one.state is DeliveryState.SENT:
-            yield one.claimed.provider, bounces.SENT
+            yield one.claimed.provider, SENT
         elif one.failure is not None and one.claimed.attempts == 0:
             yield one.claimed.provider, one.failure

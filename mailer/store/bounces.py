@@ -6,7 +6,6 @@ The score steers who is probed and suspended (model/score). The weather counts a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import delete, null, select, update
@@ -15,6 +14,7 @@ from mailer.model.digest import DeliveryState
 from mailer.model.failure import Failure
 from mailer.model.score import PROBE_ANSWERED_WITHIN, Score, Step, count
 from mailer.model.subscriber import State
+from mailer.model.weather import Observation
 from mailer.store import queue, roster
 from mailer.store.database import Transaction
 from mailer.store.tables import deliveries, subscribers
@@ -22,20 +22,9 @@ from mailer.store.tables import weather as weather_table
 from mailer.store.upsert import add_up
 
 PROBE = "probe"  # the kind of notice
-SENT = "sent"
 WEATHER_KEPT = timedelta(days=90)
 
 _PROBE_JOB = queue.NOTICE_PREFIX + PROBE
-
-
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """How often a provider gave one answer on one day. outcome: SENT, or a Failure."""
-
-    day: date
-    provider: str
-    outcome: str
-    number: int
 
 
 async def count_failure(
@@ -73,11 +62,11 @@ async def count_weather(tx: Transaction, answers: Mapping[tuple[str, str], int],
     await add_up(tx, weather_table, rows)
 
 
-async def weather(tx: Transaction, since: date) -> Sequence[Weather]:
+async def weather(tx: Transaction, since: date) -> Sequence[Observation]:
     """Return what providers answered since a day, by day, provider and outcome."""
     columns = weather_table.c
     rows = select(weather_table).where(columns.day >= since).order_by(columns.day, columns.provider, columns.outcome)
-    return [Weather(row.day, row.provider, row.outcome, row.number) for row in await tx.execute(rows)]
+    return [Observation(row.day, row.provider, row.outcome, row.number) for row in await tx.execute(rows)]
 
 
 async def purge(tx: Transaction, today: date) -> None:

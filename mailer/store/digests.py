@@ -73,13 +73,6 @@ async def load_signed(tx: Transaction, digest_id: str) -> dict[Version, bytes]:
     return {Version(Language(row.language), row.identity, Form(row.form)): row.sealed for row in rows}
 
 
-async def remove(tx: Transaction, digest_id: str) -> None:
-    """Erase a digest that was never sent."""
-    draft = delete(digests).where(digests.c.id == digest_id, digests.c.state == DigestState.DRAFT)
-    if (await tx.execute(draft)).rowcount == 1:
-        await tx.execute(delete(editions).where(editions.c.digest_id == digest_id))
-
-
 # --- On its way -----------------------------------------------------------------------------------------------------
 
 

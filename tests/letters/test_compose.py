@@ -14,7 +14,7 @@ from mailer.errors import DigestUnusable
 from mailer.model.address import Address
 from mailer.model.language import Language
 from mailer.outward import compose as composing
-from mailer.outward.compose import compose, lay_out, preview, proofread
+from mailer.outward.compose import compose, lay_out, proofread
 
 DIGESTS = Path(__file__).parent / "digests"
 
@@ -288,13 +288,6 @@ def test_a_missing_file_of_words_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     composing._words.cache_clear()
     with pytest.raises(DigestUnusable, match=r"en\.txt is missing"):
         composing._words(Language.EN)
-
-
-def test_the_preview_holds_its_pictures_itself(tmp_path: Path) -> None:
-    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
-    html = preview(write(tmp_path, "![x](a.jpg)"))
-    assert "data:image/jpeg;base64," in html
-    assert "cid:" not in html
 
 
 def test_an_edition_in_a_traceback_does_not_show_its_subject(tmp_path: Path) -> None:

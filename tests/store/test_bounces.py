@@ -10,6 +10,7 @@ from mailer.model.digest import DeliveryState
 from mailer.model.failure import Failure
 from mailer.model.score import PROBE_ANSWERED_WITHIN, Step
 from mailer.model.subscriber import State
+from mailer.model.weather import SENT
 from mailer.store import bounces, queue
 from mailer.store.database import Database
 from mailer.store.tables import deliveries, subscribers
@@ -111,7 +112,7 @@ async def test_weather_adds_up_by_day_provider_and_outcome_and_is_forgotten(data
     async with database.write() as tx:
         await bounces.count_weather(tx, {("qq.com", Failure.CENSORED): 2}, TODAY)
         await bounces.count_weather(tx, {("qq.com", Failure.CENSORED): 3}, TODAY)
-        await bounces.count_weather(tx, {("qq.com", bounces.SENT): 1}, tomorrow)
+        await bounces.count_weather(tx, {("qq.com", SENT): 1}, tomorrow)
         await bounces.count_weather(tx, {("other-1", Failure.CENSORED): 1}, TODAY)
     assert await weather(database, TODAY) == [
         (TODAY, "other-1", "censored", 1),

@@ -23,7 +23,8 @@ from mailer.config import (
     shipped_config,
 )
 from mailer.config.reading import SECTIONS
-from mailer.config.settings import NamedRelay, Route, Section, Seed
+from mailer.config.section import Section
+from mailer.config.sending import NamedRelay, Route, Seed
 from mailer.errors import ConfigError, ListUnknown
 from mailer.model.address import Address
 from mailer.model.language import Language

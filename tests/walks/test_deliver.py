@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pysequoia
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, func, select, update
 
 from mailer.crypto import openpgp
 from mailer.errors import StoreFull
@@ -233,6 +233,16 @@ async def test_what_providers_answered_is_written_down_though_nothing_more_is_se
         assert await weather(house) == {"sent": 2, "policy": 1}
         house.deliverer._stopping.set()
         await running
+
+
+async def test_what_providers_answered_is_counted_once_though_two_write_it_down_together(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 3) as (house, _):
+        await house.deliver()
+        house.clock.pass_(seconds=2)
+        settler = house.deliverer._settler
+        await asyncio.gather(settler.write_answers(), settler.write_answers())
+        async with house.database.read() as tx:
+            assert (await tx.execute(select(func.sum(tables.weather.c.number)))).scalar() == 3
 
 
 async def test_a_reader_who_is_refused_again_and_again_counts_once(tmp_path: Path) -> None:
@@ -461,12 +471,28 @@ async def test_what_is_left_when_the_lease_is_nearly_over_is_given_back_and_clai
         await until(lambda: "DATA" in house.far.commands)
         assert await counts(house) == {DeliveryState.LEASED: 3}
         house.clock.pass_(seconds=house.deliverer.pace.usable_lease_s)
-        await house.deliverer._claims.give_back_idle(house.clock())
+        await house.deliverer._claims.give_back(house.clock())
         assert await counts(house) == {DeliveryState.LEASED: 1, DeliveryState.DUE: 2}
         house.far.resumed.set()
         await until(lambda: len(house.far.letters) == 3)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_a_worker_holds_of_a_digest_that_was_stopped_is_given_back(tmp_path: Path) -> None:
+    async with waiting_digest(tmp_path, 3, CONTENT=[Misdeed.STALL]) as (house, _):
+        narrow(house)
+        running = asyncio.create_task(house.deliverer.run())
+        await until(lambda: "DATA" in house.far.commands)
+        await do(house, digests.pause, "d1")
+        await house.deliverer._try_to_restock()
+        assert await counts(house) == {DeliveryState.LEASED: 1, DeliveryState.DUE: 2}
+        house.far.resumed.set()
+        await until(lambda: not house.deliverer._on_their_way)
+        assert await counts(house) == {DeliveryState.SENT: 1, DeliveryState.DUE: 2}
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert len(house.far.letters) == 1
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -171,7 +171,6 @@ def test_renaming_and_retiring_a_list_leaves_its_identities_and_their_keys(tmp_p
     for name in ("news/abroad", "news/third"):
         assert renamed.list_keys[name] == before.list_keys[name]
     assert len(renamed.keys_of("news")) == 3
-    assert renamed.without_list_key("news").keys_of("news") == ()
 
 
 # --- A relay that stands for an identity, and signs -----------------------------------------------------------------

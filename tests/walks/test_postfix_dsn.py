@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import select
 
 from mailer.model.failure import Failure
+from mailer.model.weather import SENT
 from mailer.store import bounces
 from mailer.store.tables import subscribers
 from tests.conftest import needs
@@ -123,7 +124,7 @@ async def test_what_postfix_sends_back_is_counted_for_the_reader_and_by_its_reas
         await publish_digest(house)
         await house.deliver()
         found = await wait_for_reports(house, len(REFUSED))
-        assert found == {bounces.SENT: len(ids), **{failure.value: 1 for _, failure in REFUSED.values()}}
+        assert found == {SENT: len(ids), **{failure.value: 1 for _, failure in REFUSED.values()}}
         assert [post.recipient(one) for one in far.letters] == [f"reader-0005@{DOMAIN}"]
         async with house.database.read() as tx:
             scores = {row.id: row.bounce_score for row in await tx.execute(select(subscribers))}
@@ -143,5 +144,5 @@ async def wait_for_reports(house: House, number: int) -> dict[str, int]:
                 outcome: sum(one.number for one in found if one.outcome == outcome)
                 for outcome in {one.outcome for one in found}
             }
-            if sum(outcomes.values()) - outcomes.get(bounces.SENT, 0) >= number:
+            if sum(outcomes.values()) - outcomes.get(SENT, 0) >= number:
                 return outcomes

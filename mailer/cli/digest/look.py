@@ -15,7 +15,7 @@ from mailer.model import rate, times
 from mailer.model import weather as forecasts
 from mailer.model.digest import DeliveryState, DigestState, DigestStatus
 from mailer.model.failure import Failure
-from mailer.model.weather import Climate, Observation
+from mailer.model.weather import Climate
 from mailer.outward import publish
 from mailer.registrar.reading import short_id
 from mailer.store import bounces, digests, queue
@@ -81,8 +81,7 @@ async def _look(database: Database, digest_id: str) -> _Found:
     async with database.read() as tx:
         aside = [short_id(Poisoned(one)) for one in await queue.set_aside(tx, digest_id, ASIDE_SHOWN)]
         seen = await bounces.weather(tx, now.date() - timedelta(days=forecasts.DAYS))
-    observed = [Observation(one.day, one.provider, one.outcome, one.number) for one in seen]
-    return _Found(found, aside, forecasts.forecast(observed, now.date()), now)
+    return _Found(found, aside, forecasts.forecast(seen, now.date()), now)
 
 
 async def _statuses(database: Database) -> list[DigestStatus]:
