@@ -56,6 +56,7 @@ requirements:
 	@command -v $(UV) >/dev/null || { echo "make requirements needs uv; say where it is: make requirements UV=PATH" >&2; exit 1; }
 	$(COMPILE) -o requirements.txt
 	$(COMPILE) --group test -o requirements-test.txt
+	$(COMPILE) --group fuzz -o requirements-fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench/cache bench/latest.json
