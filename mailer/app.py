@@ -9,31 +9,42 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from mailer import config, control, figures
 from mailer.crypto import openpgp
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.vault import RosterKey
+from mailer.custody.upkeep import Upkeep
 from mailer.deliverer_process import DelivererProcess
+from mailer.doctor.alerts import Watch
+from mailer.doctor.names import Names
+from mailer.doctor.scene import Scene
 from mailer.instance import Instance
+from mailer.inward import wkd
+from mailer.inward.authentication import LANES, Authenticator
 from mailer.inward.case import Listener
 from mailer.inward.door import Door, DoorSettings
 from mailer.inward.intake import Intake
+from mailer.inward.key_search import KeySearch
 from mailer.inward.reader import Reader
 from mailer.inward.receive import Receiver
 from mailer.inward.server_certificate import ServerCertificate
+from mailer.inward.wkd import KeyDirectory
 from mailer.inward.worker import InboxWorker
 from mailer.model.address import Address
-from mailer.outward import publish
+from mailer.outward import announce, publish
 from mailer.outward.copies import Copies
 from mailer.outward.deliver import Deliverer, Pace
+from mailer.outward.expiring import KeyWatch
 from mailer.outward.process import worker_name
 from mailer.outward.relay import RelaySettings, open_relay
 from mailer.outward.replies import ReplySender
 from mailer.outward.routes import Outlet, Route, Routes, shared_out
 from mailer.store import home
+from mailer.store.database import Database
 from mailer.store.ledger import Ledger
 
 MAIN = "main"  # the relay of the section [relay]
@@ -69,13 +80,19 @@ class Service:
                     memory_octets=reader_settings.memory_mib * 1024 * 1024,
                     time_s=reader_settings.time_s,
                     processes=reader_settings.processes,
+                    authorities=instance.authorities(),
+                    can_authenticate=instance.policy.needs_authentication,
                 )
             )
             routes = await open_routes(stack, instance)
             listener = Listener(database, self.keyring, reader, directory, utc_now)
             public = instance.roster_public()
             receiver = Receiver(database, self.keyring, listener, public, instance.policy, instance.providers)
-            worker = InboxWorker(receiver)
+            if instance.policy.needs_authentication:
+                receiver.authenticator = Authenticator(reader, instance.policy.authserv_id)
+            receiver.key_search = key_search(instance, reader)
+            lanes = LANES if receiver.authenticator else reader_settings.processes
+            worker = InboxWorker(receiver, keep=instance.retention, lanes=lanes)
             give_up_after_s = instance.config.delivery.give_up_after_h * 3600.0
             replies = ReplySender(
                 database,
@@ -85,6 +102,7 @@ class Service:
                 worker.answered,
                 give_up_after_s=give_up_after_s,
             )
+            watch = watch_over(instance, database, self.keyring, routes, worker.answered)
             least = instance.config.door.min_free_bytes
             disk = database.folder or instance.folder
             intake = Intake(database, instance.transit_public(), disk, least, arrived=worker.arrived)
@@ -105,6 +123,9 @@ class Service:
                 group.create_task(worker.purge_for_ever())
                 group.create_task(replies.run())
                 group.create_task(figures.show(instance, database))
+                group.create_task(Upkeep(database, self.keyring, instance.folder).run())
+                if watch is not None:
+                    group.create_task(watch.run())
                 if certificate is not None:
                     group.create_task(certificate.renew_for_ever())
                 self.is_ready.set()
@@ -117,13 +138,53 @@ class Service:
             return "Locked. Letters are accepted and wait; nothing is answered or sent."
         if request.get("do") == "unlock":
             service, roster = request.get("service", ""), request.get("roster", "")
-            _, secrets = await asyncio.to_thread(self.instance.open_service, service)
+            opened, secrets = await asyncio.to_thread(self.instance.open_service, service)
+            secrets = self.instance.erase_past_keys(opened, secrets, utc_now())
             if roster:
                 await asyncio.to_thread(self.instance.open_roster, roster)
                 await self.deliverer.start(service, roster)
             self.keyring.unlock(secrets)
-            return "Unlocked, and delivering." if roster else "Unlocked."
+            if roster:
+                return "Unlocked, and delivering."
+            return await self._without_roster_key(must_stop=request.get("deliverer") == "stop")
         return "locked" if self.keyring.is_locked else "unlocked"
+
+    async def _without_roster_key(self, *, must_stop: bool) -> str:
+        """Say what becomes of a deliverer that runs: it cannot be started anew with other secrets."""
+        if not self.deliverer.is_running:
+            return "Unlocked."
+        if must_stop:
+            await self.deliverer.stop()
+            return "Unlocked. The deliverer was stopped: digests wait until `mailer unlock --deliver`."
+        return "Unlocked. The deliverer has the keys of before until `mailer unlock --deliver`."
+
+
+def key_search(instance: Instance, reader: Reader) -> KeySearch | None:
+    """Return what looks for the keys of people who join without one; None where config.toml does not allow it."""
+    settings = instance.config.wkd
+    if not settings.enabled:
+        return None
+    directory = KeyDirectory(wkd.tls_context(settings.ca_file), settings.proxy, settings.timeout_s, utc_now)
+    return KeySearch(directory, reader)
+
+
+def watch_over(
+    instance: Instance, database: Database, keyring: Keyring, routes: Routes, answered: asyncio.Event
+) -> Watch | None:
+    """Return what tells the admins that a person is needed; None where there is nobody to tell or to tell it.
+
+    Raises FileUnusable, ConfigError.
+    """
+    lists = [one for one in instance.directory().lists if not one.is_retired]
+    if not instance.config.admins or not lists:
+        return None
+
+    def scene() -> Scene:
+        names = Names(instance.config.doctor.resolver)
+        return Scene(instance, names, utc_now(), partial(relay_settings, instance), opened=database)
+
+    lasting = timedelta(minutes=instance.config.alerts.after_min)
+    return Watch(database, keyring, routes, instance.admins(), lists[0], scene, utc_now, lasting, queued=answered.set)
 
 
 async def work(
@@ -151,13 +212,19 @@ async def work(
             {seed.id: seed for seed in seeds},
         )
 
+        await announce.plan(database, keyring, directory, utc_now())
         told: set[str] = set()
+        key_watch = KeyWatch(database, ledger, utc_now)
 
         async def begin_digests() -> None:
             await publish.begin_due(database, keyring, directory, providers, seeds, utc_now(), told)
+            await key_watch.look()
 
         names = providers.names
         worker = worker_name()
+        if number == 0:  # where the backups may be out of the intake's sight
+            upkeep = asyncio.create_task(Upkeep(database, keyring, instance.folder).run())
+            stack.callback(upkeep.cancel)
         await Deliverer(
             database, ledger, copies, routes, names, worker, pace, utc_now, begin_digests=begin_digests
         ).run()

@@ -43,6 +43,20 @@ def claim(path: Path) -> Iterator[None]:
         yield
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock of an instance's run/ at this moment, by itself or with others."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    with open(descriptor, "rb", buffering=0):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @asynccontextmanager
 async def listening(path: Path, handle: Handler) -> AsyncIterator[None]:
     """Serve requests inside the block; only the holder of `claim` may. Raises ControlUnusable.

@@ -77,7 +77,7 @@ class Crew:
             if isinstance(error, StoreError) and not is_first:
                 code = 1  # the database was there before, and will be again
         except BaseException as error:  # noqa: BLE001 - whatever it was, this process must not go on as the parent
-            log.error("a worker failed (%s)", type(error).__name__)
+            log.error("a worker failed (%s); report it", type(error).__name__)
             code = 1
         finally:
             logging.shutdown()
@@ -95,7 +95,7 @@ class Crew:
         number, lived_s = self._numbers.pop(pid), time.monotonic() - self._born.pop(pid)
         if lived_s >= SETTLED_S or code < 0:  # a signal is somebody else's doing
             self._pauses[number] = FIRST_PAUSE_S
-        log.error("worker %d ended (%d) and is replaced", number, code)
+        log.error("worker %d ended (%d) and is replaced; the lines before say why", number, code)
         self._due[number] = time.monotonic() + self._pauses[number]
         self._pauses[number] = min(2 * self._pauses[number], LONGEST_PAUSE_S)
 

@@ -29,6 +29,11 @@ class DelivererProcess:
     _watch: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # two commands at once must not leave two behind
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is one at work."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, service_passphrase: str, roster_passphrase: str) -> None:
         """Start it, ending the one before."""
         async with self._turn:

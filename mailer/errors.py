@@ -53,6 +53,16 @@ class ListUnknown(MailerError):
     """No such list here. `mailer lists show` names those that there are."""
 
 
+class BackupUnusable(MailerError):
+    """There is no backup, or nothing was restored from it; what was there before is as it was."""
+
+
+class AuditBroken(MailerError):
+    """The record of what organisers and admins did was tampered with. Keep this database as evidence, and ask who can
+    write to it; the entries before the one that is named are as they were written.
+    """
+
+
 # --- Keys and passphrases -------------------------------------------------------------------------------------------
 
 
@@ -76,12 +86,28 @@ class SealBroken(MailerError):
     """A sealed value does not open: it was damaged, moved to another row, or sealed to other keys. Restore a backup."""
 
 
+class RotationUnderWay(MailerError):
+    """The list's key was rotated already, and the one before is still known. End that first with --finish, or wait."""
+
+
+class SecretsOutdated(MailerError):
+    """A list key was rotated, and this process does not have the new one yet. Start it again."""
+
+
 class KeyNotMade(MailerError):
     """The OpenPGP key of a list cannot be made or renamed. Look whether /dev/shm and the temporary folder are full."""
 
 
 class CertificateUnusable(MailerError):
     """Nothing can be encrypted to this certificate. `mailer keys check FILE` says why."""
+
+
+class CertificateAuthoritiesUnusable(ConfigError):
+    """The certificates in [smime] ca_file cannot be read: it must be a PEM file of certificate authorities."""
+
+
+class CertificateNotTaken(MailerError):
+    """The answer of the certificate authority cannot be used; nothing was changed."""
 
 
 class DecryptionFailed(MailerError):
@@ -133,6 +159,10 @@ class StoreFull(StoreError):
     """There is no room to store anything more. Free disk space; senders were told to try again later."""
 
 
+class StoreBusy(StoreError):
+    """Too much comes in at once to be stored. Nothing is to be done; senders were told to try again later."""
+
+
 class StoreConflict(StoreError):
     """Two changes at the same time contradict each other, so one was not made. Nothing is to be done."""
 
@@ -175,6 +205,22 @@ class MailboxUnusable(MailerError):
 
 class LetterUnusable(MailerError):
     """A letter of ours would break the rules of mail, so it was not sent. Mend what is named, or report it."""
+
+
+class NothingAside(MailerError):
+    """No letter is set aside for this reason. `mailer inbox list` names the reasons that there are."""
+
+
+class InvitationUnknown(MailerError):
+    """There is no such card that is still unused. `mailer subscribers invitations list` shows those that there are."""
+
+
+class FormUnavailable(MailerError):
+    """A letter cannot be made in its reader's form, so none was sent. `mailer doctor` names what is missing."""
+
+
+class SmimeKeyMissing(FormUnavailable):
+    """The list has no X.509 key, so nothing can be sent to readers with S/MIME. `mailer keys smime` makes one."""
 
 
 class MustBeSealed(MailerError):

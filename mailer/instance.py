@@ -6,14 +6,14 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mailer import config
 from mailer.config import Config, NamedRelay, Relay
-from mailer.crypto import keyfile, openpgp
+from mailer.crypto import certificates, keyfile, openpgp, smime
 from mailer.crypto.dkim import DkimKey
 from mailer.crypto.keyfile import SLOT_KDF, KeyFile, Purpose, SlotKdf, private_file
 from mailer.crypto.keyfile.passphrase import read_new_passphrase
@@ -30,10 +30,12 @@ from mailer.errors import (
     VaultError,
 )
 from mailer.model.address import Address
-from mailer.model.certificate import Certificate
+from mailer.model.admin import Admin
+from mailer.model.certificate import ENDED, Certificate, Refused
 from mailer.model.mailing_list import Directory, MailingList, Sender
 from mailer.model.policy import Policy
 from mailer.model.provider import Providers
+from mailer.model.retention import Retention
 from mailer.model.seed import Seed
 from mailer.store.database import Database
 
@@ -84,8 +86,22 @@ class Instance:
         return Policy(
             confirmations_per_day=limits.confirmations_per_address_per_day,
             replies_per_day=limits.replies_per_address_per_day,
+            letters_per_sender=limits.letters_per_sender_per_day,
+            letters_per_domain=limits.letters_per_domain_per_day,
+            letters_per_network=limits.letters_per_network_per_day,
+            letters_per_day=limits.letters_per_day,
+            contact_letters_per_day=limits.letters_to_contact_per_day,
+            large_domains=frozenset(self.config.providers.large),
+            front_servers=limits.front_servers,
+            needs_authentication=limits.require_authenticated_sender,
+            authserv_id=limits.authentication_results_from,
             pending_days=limits.pending_days,
         )
+
+    @property
+    def retention(self) -> Retention:
+        """How long things are kept."""
+        return Retention(pending_days=self.config.limits.pending_days, **self.config.retention.model_dump())
 
     @property
     def providers(self) -> Providers:
@@ -97,7 +113,10 @@ class Instance:
         return Database(self.config.store.url)
 
     def directory(self) -> Directory:
-        """Return the lists, their contacts' certificates read. Raises ConfigError."""
+        """Return the lists, their contacts' certificates read. Raises FileUnusable, ConfigError.
+
+        A contact's key that has ended stops nobody else: letters for the contact are set aside meanwhile.
+        """
         return Directory(tuple(_mailing_list(one) for one in self.config.lists), self.config.door.hostname)
 
     def seeds(self) -> tuple[Seed, ...]:
@@ -108,6 +127,13 @@ class Instance:
         """
         return tuple(_seed(one) for one in self.config.seeds)
 
+    def admins(self) -> tuple[Admin, ...]:
+        """Return who is told when a person is needed. A key that cannot be used is found when a letter is sealed.
+
+        Raises FileUnusable, ConfigError.
+        """
+        return tuple(_admin(one) for one in self.config.admins)
+
     def transit_public(self) -> TransitPublic:
         """Return what the door seals to. Raises VaultError."""
         return TransitPublic.from_bytes(_read(self.folder / "keys" / "transit.pub"))
@@ -115,6 +141,18 @@ class Instance:
     def roster_public(self) -> RosterPublic:
         """Return what the intake seals records to. Raises VaultError."""
         return RosterPublic.from_bytes(_read(self.folder / "keys" / "roster.pub"))
+
+    def authorities(self) -> bytes:
+        """Return the certificate authorities of [smime] ca_file, PEM; b"" where none is named.
+
+        Raises FileUnusable, CertificateAuthoritiesUnusable.
+        """
+        path = self.config.smime.ca_file
+        if path is None:
+            return b""
+        content = read_file(path)
+        smime.read_authorities(content)
+        return content
 
     def relay_password(self, relay: Relay) -> str | None:
         """Return the first line of a relay's password file, or None. Raises RelayUnusable."""
@@ -141,11 +179,22 @@ class Instance:
         opened = self.open_key_file("service", passphrase)
         return opened, ServiceSecrets.from_payload(opened.payload)
 
+    def erase_past_keys(self, opened: KeyFile, secrets: ServiceSecrets, now: datetime) -> ServiceSecrets:
+        """Return the secrets without the list keys whose overlap is over, erased from the file where it can be written.
+
+        It cannot where it is a copy that belongs to somebody else; past keys open and sign nothing in any case.
+        """
+        kept = secrets.without_past_keys(now)
+        if kept is not secrets:
+            with suppress(VaultError):
+                opened.save(kept.to_payload())
+        return kept
+
     def open_roster(self, passphrase: str) -> RosterKey:
         """Return the roster key. Slow by intent: call it in a thread. Raises WrongPassphrase, VaultError."""
         payload = dict(self.open_key_file("roster", passphrase).payload)
         if FORMER_ROSTER in payload:
-            raise VaultError("A rotation of it is not finished. Run `mailer keys rotate` again.")
+            raise VaultError("A rotation of it is not finished. Run `mailer keys rotate roster` again.")
         return RosterKey.from_payload(payload)
 
     def open_key_file(self, purpose: Purpose, passphrase: str) -> KeyFile:
@@ -230,9 +279,10 @@ def with_renamed_list(opened: KeyFile, list_id: str, address: Address) -> Servic
     return secrets.with_list_key(list_id, openpgp.rename_list_key(key, address).secret)
 
 
-def read_certificate(path: Path) -> Certificate:
+def read_certificate(path: Path, *, may_be_x509: bool = False) -> Certificate:
     """Return the usable certificate in a file that an organiser or admin gave. Raises ConfigError."""
-    usable = [one for one in openpgp.examine(read_file(path), datetime.now(UTC)) if isinstance(one, Certificate)]
+    examine = certificates.examine if may_be_x509 else openpgp.examine
+    usable = [one for one in examine(read_file(path), datetime.now(UTC)) if isinstance(one, Certificate)]
     if not usable:
         raise ConfigError(f"{path.name} holds no certificate that can be used; `mailer keys check` says why.")
     return usable[0]
@@ -245,14 +295,31 @@ def _mailing_list(settings: config.MailingList) -> MailingList:
         address=settings.address,
         formerly=settings.formerly,
         display_name=settings.display_name,
+        is_shy=settings.header_protection == "hcp_shy",
         languages=settings.languages,
         default_language=settings.default_language,
         contact=settings.contact,
-        contact_certificate=read_certificate(contact_key).blob if contact_key else None,
+        contact_certificate=_contact_certificate(contact_key) if contact_key else None,
         wording=settings.templates,
         is_retired=settings.state == "retired",
         identities=tuple(Sender(one.name, one.address, one.display_name) for one in settings.identities),
     )
+
+
+def _contact_certificate(path: Path) -> bytes:
+    content = read_file(path)
+    verdicts = list(openpgp.examine(content, datetime.now(UTC)))
+    usable = [one.blob for one in verdicts if isinstance(one, Certificate)]
+    has_ended = any(isinstance(one, Refused) and one.reason in ENDED for one in verdicts)
+    return content if has_ended and not usable else read_certificate(path).blob
+
+
+def _admin(settings: config.Admin) -> Admin:
+    if settings.key is None:
+        raise ConfigError("(Each of the [[admins]] needs a key: in the clear nothing is sent.)")
+    content = read_file(settings.key)
+    usable = [one for one in openpgp.examine(content, datetime.now(UTC)) if isinstance(one, Certificate)]
+    return Admin(settings.address, usable[0].blob if usable else content, settings.language)
 
 
 def _seed(settings: config.Seed) -> Seed:

@@ -27,6 +27,7 @@ OTHER = "other"  # a value that the vocabulary does not have
 NO_ANSWER = "no-answer"  # no reply was read: the connection could not be made, or was lost
 FAILURES = (*map(str, Failure), NO_ANSWER, OTHER)
 FAULTS = (str(DeliveryState.UNUSABLE_KEY), str(DeliveryState.SKIPPED), str(DeliveryState.ASIDE), OTHER)
+LIMITS = ("address", "sender", "domain", "network", "contact", "overall", "unauthenticated", OTHER)
 CODE_CLASSES = ("4xx", "5xx")
 
 Stage = Literal["claim", "open", "seal", "relay", "settle", "read", "decide"]
@@ -65,6 +66,7 @@ def counters(relays: Iterable[str]) -> tuple[Counter, ...]:
         Counter("mailer_deliveries_unsent_total", "Deliveries that came to no letter.", "state", FAULTS),
         Counter("mailer_replies_sent_total", "Replies that a relay took.", "relay", (*relays, OTHER)),
         Counter("mailer_replies_deferred_total", "Answers of 'later' to replies.", "failure", FAILURES),
+        Counter("mailer_replies_withheld_total", "Letters that a limit kept from being answered.", "limit", LIMITS),
         Counter("mailer_replies_failed_total", "Replies refused for good or given up.", "failure", FAILURES),
     )
 
@@ -93,7 +95,7 @@ def start(folder: Path, relays: Sequence[str]) -> None:
     try:
         _book = _Book(folder, _cells(relays))
     except OSError as error:
-        log.warning("nothing is counted for the figures: %s", error.strerror)
+        log.warning("nothing is counted for the figures: %s; look at run/metrics", error.strerror)
 
 
 def stop() -> None:
@@ -130,6 +132,11 @@ def count_delivery(state: DeliveryState, relay: str = "", failure: Failure | Non
 def count_reply(state: DeliveryState, relay: str = "", failure: Failure | None = None) -> None:
     """Count what became of a reply: SENT, DUE (it is tried again) or FAILED."""
     _count_answer("mailer_replies", state, relay, failure)
+
+
+def count_withheld(limit: str) -> None:
+    """Count a letter that was not answered because of a limit: one of LIMITS."""
+    _count("mailer_replies_withheld_total", limit)
 
 
 def stage(name: Stage) -> AbstractContextManager[None]:

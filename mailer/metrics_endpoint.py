@@ -140,7 +140,8 @@ async def show_for_ever(figures: Figures, host: str, port: int, opened: Callable
             server = await asyncio.start_server(_Answering(figures).answer, host, port, limit=REQUEST_BYTES)
         except OSError as error:
             if not has_said:
-                log.info("the figures are not shown here: %s", os.strerror(error.errno or 0))
+                what = os.strerror(error.errno or 0)
+                log.info("the figures are not shown here: %s; once the port is free they are", what)
             has_said = True
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
             continue
@@ -221,6 +222,6 @@ def _fork(folder: Path, relays: tuple[str, ...], url: str, listen: tuple[str, in
         if os.getppid() == parent:
             asyncio.run(show_for_ever(Figures(folder, relays, Database(url)), *listen))
     except Exception as error:  # noqa: BLE001 - nothing of the parent's may run in here
-        log.error("the figures are not shown: %s", type(error).__name__)
+        log.error("the figures are not shown: %s; look at [metrics] and restart", type(error).__name__)
     finally:
         os._exit(1)

@@ -26,15 +26,21 @@ DEBIAN_PACKAGE = {
     "dovecot": "dovecot-imapd",
     "gpg": "gnupg",
     "gpgconf": "gnupg",
+    "gpgsm": "gpgsm",
     "gpgv": "gpgv",
     "initdb": "postgresql",
     "ip": "iproute2",
     "opendkim-testmsg": "opendkim-tools",
+    "pdffonts": "poppler-utils",
+    "pdfimages": "poppler-utils",
+    "pdfinfo": "poppler-utils",
+    "pdftotext": "poppler-utils",
     "postgres": "postgresql",
     "psql": "postgresql",
     "rnpkeys": "rnp",
     "setpriv": "util-linux",
     "smtp-source": "postfix",
+    "systemd-analyze": "systemd",
     "unshare": "util-linux",
 }
 SOCKET_PATH_OCTETS = 107  # sockaddr_un less its NUL; the agent's longest socket name is S.gpg-agent.browser
@@ -145,10 +151,10 @@ class Gnupg:
         """
         primary, subkey = _KEY_KINDS.get(algorithm, (algorithm, algorithm))
         expiry = _gpg_time(expires) if expires else "0"
-        self.run("--quick-gen-key", f"<{address}>", primary, "cert,sign", expiry, at=made)
+        self._make("--quick-gen-key", f"<{address}>", primary, "cert,sign", expiry, at=made)
         fingerprint = self.fingerprints(address)[-1]
         if can_encrypt:
-            self.run("--quick-add-key", fingerprint, subkey, "encr", expiry, at=made)
+            self._make("--quick-add-key", fingerprint, subkey, "encr", expiry, at=made)
         return fingerprint
 
     def make_expired_key(self, address: str, *, now: datetime, algorithm: str = "ed25519") -> str:
@@ -161,8 +167,14 @@ class Gnupg:
         """Make a key whose primary lives on, but whose only encryption subkey expired the day before `now`."""
         made = now - timedelta(days=30)
         fingerprint = self.make_key(address, made=made, can_encrypt=False)
-        self.run("--quick-add-key", fingerprint, "cv25519", "encr", _gpg_time(now - timedelta(days=1)), at=made)
+        self._make("--quick-add-key", fingerprint, "cv25519", "encr", _gpg_time(now - timedelta(days=1)), at=made)
         return fingerprint
+
+    def _make(self, *arguments: str, at: datetime | None) -> None:
+        """Make a key; where gpg gives up on its agent, which happens on a busy machine, once more."""
+        for is_last in (False, False, True):
+            if self._complete(*arguments, stdin=b"", at=at, check=is_last).returncode == 0:
+                return
 
     def revoke(self, fingerprint: str) -> None:
         """Revoke a key with the revocation certificate that gpg laid aside when it made the key."""

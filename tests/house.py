@@ -37,6 +37,7 @@ from mailer.outward.process import worker_name
 from mailer.outward.replies import ReplySender
 from mailer.store.database import Database
 from mailer.store.ledger import Ledger
+from tests import opening
 from tests.walks.far_server import FarServer, Received
 
 CHEAP = SlotKdf(memory_kib=64, iterations=1, lanes=1)
@@ -49,10 +50,11 @@ CONTACT = "team@elsewhere.example"
 
 @dataclass
 class Person:
-    """Somebody with an address and, by default, a key."""
+    """Somebody with an address and, by default, a key. words: those that open their PDFs."""
 
     address: str
     key: pysequoia.Tsk | None = None
+    words: str = field(default="", kw_only=True)
 
     @classmethod
     def with_key(cls, address: str) -> Person:
@@ -90,21 +92,16 @@ class Person:
         return message
 
     def open(self, received: Received) -> EmailMessage:
-        """Decrypt a letter to the message inside."""
+        """Open a letter with the key, or with the words, to the message inside."""
+        if opening.form_of(received.content) is opening.Form.PDF:
+            return opening.open_pdf(received.content, self.words)
         assert self.key is not None
-        outer = message_from_bytes(received.content, policy=policy.SMTP)
-        assert outer.get_content_type() == "multipart/encrypted", outer.get_content_type()
-        armored = list(outer.iter_parts())[1].get_content()
-        body = armored if isinstance(armored, bytes) else str(armored).encode()
-        plain = pysequoia.decrypt(body, self.key.decryptor()).bytes
-        assert plain is not None
-        return message_from_bytes(plain, policy=policy.SMTP)  # type: ignore[return-value]
+        return opening.open_pgp(received.content, self.key)
 
     def read(self, received: Received) -> str:
         """Return the text of a letter, decrypted if need be."""
-        outer = message_from_bytes(received.content, policy=policy.SMTP)
-        inner = self.open(received) if outer.get_content_type() == "multipart/encrypted" else outer
-        return text_of(inner)
+        is_open = opening.form_of(received.content) is opening.Form.CLEAR
+        return text_of(opening.parse(received.content) if is_open else self.open(received))
 
 
 def new_key(address: str) -> pysequoia.Tsk:
@@ -119,7 +116,7 @@ def text_of(message: EmailMessage) -> str:
 def open_text(received: Received) -> str:
     """The text of a letter that must not be encrypted."""
     message = message_from_bytes(received.content, policy=policy.SMTP)
-    assert message.get_content_type() != "multipart/encrypted"
+    assert opening.form_of(received.content) is opening.Form.CLEAR
     return text_of(message)  # type: ignore[arg-type]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mailer.cli import options
+from mailer.cli.opened import run
+from mailer.cli.recorded import recorded
 from mailer.instance import Instance
 from mailer.store import home
 
@@ -18,6 +19,7 @@ DANGER = (
 )
 
 
+@recorded("adopt")
 def adopt(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether the other copy is stopped.")] = False,
     instance_folder: options.InstanceFolder = Path(),
@@ -30,14 +32,5 @@ def adopt(
     if not yes:
         print(DANGER)
         typer.confirm("Is every other copy stopped?", abort=True)
-    asyncio.run(_adopt(instance))
+    run(instance, home.adopt)
     print("This installation delivers. Start `mailer work` again, or run `mailer unlock --deliver`.")
-
-
-async def _adopt(instance: Instance) -> None:
-    database = instance.database()
-    try:
-        await database.open()
-        await home.adopt(database)
-    finally:
-        await database.close()

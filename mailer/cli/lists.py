@@ -13,6 +13,7 @@ import typer
 from mailer import config
 from mailer import instance as instances
 from mailer.cli import options, passphrases
+from mailer.cli.recorded import recorded
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.openpgp import ListKey
 from mailer.crypto.service_secrets import ServiceSecrets
@@ -99,6 +100,7 @@ def find(instance: Instance, list_id: str | None) -> MailingList:
 
 
 @commands.command()
+@recorded("lists add", "list_id")
 def add(
     address: Annotated[str, typer.Argument(help="The list's address.")],
     list_id: Annotated[str | None, typer.Option("--list-id", help="Its id; the local part if left out.")] = None,
@@ -117,6 +119,7 @@ def add(
 
 
 @commands.command()
+@recorded("lists rename", "list_id")
 def rename(
     list_id: Annotated[str, typer.Argument(help="The id of the list.")],
     address: Annotated[str, typer.Argument(help="Its new address.")],
@@ -137,6 +140,7 @@ def rename(
 
 
 @commands.command()
+@recorded("lists identity", "list_id", "name")
 def identity(
     list_id: Annotated[str, typer.Argument(help="The id of the list.")],
     name: Annotated[str, typer.Argument(help="What relays call it: 1 to 32 of a-z, 0-9 and -.")],
@@ -167,6 +171,7 @@ def identity(
 
 
 @commands.command()
+@recorded("lists retire", "list_id")
 def retire(
     list_id: Annotated[str, typer.Argument(help="The id of the list.")],
     instance_folder: options.InstanceFolder = Path(),

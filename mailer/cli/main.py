@@ -6,29 +6,43 @@ import sys
 
 import typer
 
-from mailer.cli import adopt, check_config, demo, digest, init, keys, lists, serve, store, subscribers
+from mailer.cli.by_name import by_name
 from mailer.errors import MailerError
 
+COMMANDS = {
+    "demo": "mailer.cli.demo:demo",
+    "init": "mailer.cli.init:init",
+    "lists": "mailer.cli.lists:commands",
+    "serve": "mailer.cli.serve:serve",
+    "lock": "mailer.cli.serve:lock",
+    "unlock": "mailer.cli.serve:unlock",
+    "work": "mailer.cli.serve:work",
+    "adopt": "mailer.cli.adopt:adopt",
+    "audit": "mailer.cli.audit:commands",
+    "backup": "mailer.cli.backup:backup",
+    "restore": "mailer.cli.backup:restore",
+    "panic": "mailer.cli.panic:panic",
+    "inbox": "mailer.cli.inbox:commands",
+    "digest": "mailer.cli.digest:commands",
+    "subscribers": "mailer.cli.subscribers:commands",
+    "keys": "mailer.cli.keys:commands",
+    "store": "mailer.cli.store:commands",
+    "doctor": "mailer.cli.doctor:doctor",
+    "check-config": "mailer.cli.check_config:check_config",
+    "explain": "mailer.cli.explain:explain",
+}
 commands = typer.Typer(
+    cls=by_name(COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Encrypted mailing lists that people join, use and leave by mail alone.",
 )
-commands.command("demo")(demo.demo)
-commands.command("init")(init.init)
-commands.add_typer(lists.commands, name="lists")
-commands.command("serve")(serve.serve)
-commands.command("lock")(serve.lock)
-commands.command("unlock")(serve.unlock)
-commands.command("work")(serve.work)
-commands.command("adopt")(adopt.adopt)
-commands.add_typer(digest.commands, name="digest")
-commands.add_typer(subscribers.commands, name="subscribers")
-commands.add_typer(keys.commands, name="keys")
-commands.add_typer(store.commands, name="store")
-commands.command("check-config")(check_config.check_config)
+
+
+@commands.callback()
+def mailer() -> None:
+    """Encrypted mailing lists that people join, use and leave by mail alone."""
 
 
 def app() -> None:

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from mailer import control, figures
-from mailer.app import Service
+from mailer.app import Service, utc_now
 from mailer.app import work as deliver
 from mailer.cli import options, passphrases
+from mailer.cli.recorded import recorded, write_entry
 from mailer.crew import Crew
 from mailer.crypto.keyring import Keyring
 from mailer.deliverer_process import DelivererProcess
@@ -75,8 +76,8 @@ async def _unlock_at_start(
             raise
         logging.getLogger("mailer").warning("starting locked: letters are accepted and wait for `mailer unlock`")
         return
-    _, secrets = await asyncio.to_thread(instance.open_service, service)
-    keyring.unlock(secrets)
+    opened, secrets = await asyncio.to_thread(instance.open_service, service)
+    keyring.unlock(instance.erase_past_keys(opened, secrets, utc_now()))
     if with_deliverer:
         roster = passphrases.read("roster", roster_file)
         await asyncio.to_thread(instance.open_roster, roster)
@@ -90,8 +91,10 @@ def lock(instance_folder: options.InstanceFolder = Path()) -> None:
     """
     instance = Instance.open(instance_folder)
     print(asyncio.run(control.ask(instance.control_path, {"do": "lock"})))
+    write_entry(instance, "lock")  # afterwards: this must not wait for the database
 
 
+@recorded("unlock")
 def unlock(
     with_deliverer: Deliver = False,
     instance_folder: options.InstanceFolder = Path(),
@@ -142,7 +145,8 @@ def _work(
         service = passphrases.read("service", service_file)
         roster = passphrases.read("roster", roster_file)
     with instance.roster_in_use():
-        _, secrets = instance.open_service(service)
+        opened, secrets = instance.open_service(service)
+        secrets = instance.erase_past_keys(opened, secrets, utc_now())
         roster_key = instance.open_roster(roster)
         size = min(processes or len(os.sched_getaffinity(0)), most_workers(instance))
 

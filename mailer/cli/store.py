@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mailer import config, control
 from mailer.cli import options
+from mailer.cli.recorded import recorded
 from mailer.errors import ConfigError
 from mailer.instance import Instance
 from mailer.store import copying
@@ -26,6 +27,7 @@ def _store() -> None:
 
 
 @commands.command()
+@recorded("store copy")
 def copy(
     from_url: Annotated[str, typer.Argument(help="Where everything is now, as in config.toml.")],
     to_url: Annotated[str, typer.Argument(help="An empty database, as it will stand in config.toml.")],

@@ -77,6 +77,17 @@ def add_identity(
     _edit(path, add, prepare)
 
 
+def set_store(path: Path, url: str) -> None:
+    """Have everything kept in another database. Raises ConfigError."""
+
+    def point(document: tomlkit.TOMLDocument) -> None:
+        if "store" not in document:
+            document["store"] = tomlkit.table()
+        document["store"]["url"] = url
+
+    _edit(path, point)
+
+
 def rename_list(path: Path, list_id: str, address: Address) -> None:
     """Give a list another address; mail to the old one still finds it. Raises ConfigError or ListUnknown."""
 

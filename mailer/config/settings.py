@@ -20,6 +20,7 @@ from mailer.config.section import (
     whole,
 )
 from mailer.config.sending import Delivery, Metrics, NamedRelay, Relay, Route, Seed
+from mailer.config.upkeep import Admin, Alerts, Doctor, Retention
 from mailer.config.values import (
     SQLITE,
     DatabaseUrl,
@@ -29,11 +30,14 @@ from mailer.config.values import (
     Line,
     ListAddress,
     Listener,
+    Network,
     OptionalAddress,
+    Proxy,
     Several,
     Tongue,
 )
 from mailer.model.language import Language
+from mailer.model.policy import LOOPBACK
 
 LEASE_TIMEOUTS = 10  # a letter may begin late in its lease, and each of its steps may take a whole timeout
 DATABASE_URL = '"sqlite:///FILE" or "postgresql+asyncpg://USER@HOST/DATABASE"'
@@ -80,9 +84,24 @@ class Store(Section):
 class Reader(Section):
     """What the child process that reads strangers' letters is allowed."""
 
-    memory_mib: int = whole(512, 128, 65_536)
+    memory_mib: int = whole(192, 128, 65_536)
     time_s: int = whole(10, 1, 600)
     processes: int = whole(1, 1, 64)
+
+
+class Wkd(Section):
+    """Whether the certificate of somebody who joins without one is looked for at their mail provider."""
+
+    enabled: bool = Field(default=False, description="true or false")
+    proxy: Proxy = Field(default="", repr=False, description='"socks5://HOST:PORT", or ""')
+    timeout_s: int = whole(10, 1, 60)
+    ca_file: FilePath = Field(default=None, description=A_FILE)
+
+
+class Smime(Section):
+    """Readers with X.509 certificates."""
+
+    ca_file: FilePath = Field(default=None, description=A_FILE)
 
 
 class Providers(Section):
@@ -93,10 +112,22 @@ class Providers(Section):
 
 
 class Limits(Section):
-    """What one address may cause."""
+    """What one letter, address or network may cause."""
 
     confirmations_per_address_per_day: int = whole(1, 1, 10)
     replies_per_address_per_day: int = whole(20, 1, 1000)
+    letters_per_sender_per_day: int = whole(50, 1, 100_000)
+    letters_per_domain_per_day: int = whole(1000, 1, 10_000_000)
+    letters_per_network_per_day: int = whole(2000, 1, 10_000_000)
+    letters_per_day: int = whole(10_000, 1, 100_000_000)
+    letters_to_contact_per_day: int = whole(500, 1, 1_000_000)
+    front_servers: Several[Network] = Field(
+        default=LOOPBACK, description='a list of networks such as ["127.0.0.0/8", "2001:db8::/64"]'
+    )
+    require_authenticated_sender: bool = Field(default=False, description="true or false")
+    authentication_results_from: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,255}\z", description='a name such as "mx.example.org", or ""'
+    )
     pending_days: int = whole(7, 1, 90)
 
 
@@ -116,6 +147,9 @@ class MailingList(Section):
     formerly: Several[ListAddress] = Field(default=(), description="a list of e-mail addresses without +")
     state: Literal["active", "retired"] = Field(default="active", description='"active" or "retired"')
     display_name: Line = Field(default="", description="one line of text in quotes")
+    header_protection: Literal["hcp_baseline", "hcp_shy"] = Field(
+        default="hcp_baseline", description='"hcp_baseline" or "hcp_shy"'
+    )
     languages: Several[Tongue] = Field(default=tuple(Language), description=f"a list of {LANGUAGES}", min_length=1)
     default_language: Tongue = Field(default=Language.EN, description=LANGUAGES)
     contact: OptionalAddress = Field(default=None, description='an e-mail address in quotes, or ""')
@@ -140,12 +174,18 @@ class Config(Section):
     relay: Relay
     delivery: Delivery
     reader: Reader
+    smime: Smime
+    wkd: Wkd
     providers: Providers
     limits: Limits
     metrics: Metrics
+    doctor: Doctor
+    alerts: Alerts
+    retention: Retention
     relays: Several[NamedRelay] = Field(default=(), description="[[relays]] sections")
     routes: Several[Route] = Field(default=(), description="[[routes]] sections")
     seeds: Several[Seed] = Field(default=(), description="[[seeds]] sections")
+    admins: Several[Admin] = Field(default=(), description="[[admins]] sections")
     lists: Several[MailingList] = Field(default=(), description="[[lists]] sections")
     _folder: Path = PrivateAttr(default_factory=Path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import unicodedata
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -52,6 +53,10 @@ def _endpoint(value: str) -> Endpoint:
 
 def _host(value: str) -> str:
     return str(ipaddress.IPv6Address(value)) if ":" in value else _domain_or_ipv4(value)
+
+
+def _network(value: str) -> IPv4Network | IPv6Network:
+    return ipaddress.ip_network(value)
 
 
 def _domain_or_ipv4(value: str) -> str:
@@ -138,6 +143,7 @@ Listener = Annotated[Endpoint, _reads(_endpoint)]
 OptionalListener = Annotated[Endpoint | None, _reads_optional(_endpoint)]
 Proxy = Annotated[str, AfterValidator(_proxy)]
 Domain = Annotated[str, _reads(_domain)]
+Network = Annotated[IPv4Network | IPv6Network, _reads(_network)]
 OptionalHost = Annotated[str | None, _reads_optional(_host)]
 ListAddress = Annotated[Address, _reads(_list_address)]
 OptionalAddress = Annotated[Address | None, _reads_optional(_address)]

@@ -23,6 +23,7 @@ class Purpose(StrEnum):
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
     BOUNCE = "bounce"
+    INVITATION = "invitation"
 
 
 Lasting = Literal[Purpose.UNSUBSCRIBE, Purpose.BOUNCE]

@@ -9,7 +9,7 @@ from mailer.crypto.fields import pack, text, unpack
 from mailer.crypto.hybrid import HybridPrivate, HybridPublic
 from mailer.errors import BadAddress, SealBroken
 from mailer.model.address import Address
-from mailer.model.letter import Envelope
+from mailer.model.letter import Envelope, Peer
 
 
 class TransitPublic(HybridPublic):
@@ -20,7 +20,9 @@ class TransitPublic(HybridPublic):
     def seal(self, envelope: Envelope, content: bytes, inbox_id: bytes) -> bytes:
         """Return the letter, sealed for the row `inbox_id` of the inbox."""
         mail_from = "" if envelope.mail_from is None else str(envelope.mail_from)
-        return self.encrypt(pack(mail_from, str(envelope.rcpt_to), content), label("transit/letter", inbox_id))
+        peer = (envelope.peer.ip, envelope.peer.helo) if envelope.peer else ("", "")
+        packed = pack(mail_from, str(envelope.rcpt_to), *peer, content)
+        return self.encrypt(packed, label("transit/letter", inbox_id))
 
 
 class TransitKey(HybridPrivate):
@@ -35,9 +37,10 @@ class TransitKey(HybridPrivate):
 
     def open(self, blob: bytes, inbox_id: bytes) -> tuple[Envelope, bytes]:
         """Return envelope and content of what was sealed for this row. Raises SealBroken."""
-        mail_from, rcpt_to, content = unpack(self.decrypt(blob, label("transit/letter", inbox_id)), 3)
+        mail_from, rcpt_to, ip, helo, content = unpack(self.decrypt(blob, label("transit/letter", inbox_id)), 5)
         try:
             sender = Address.parse(text(mail_from)) if mail_from else None
-            return Envelope(sender, Address.parse(text(rcpt_to))), content
+            peer = Peer(text(ip), text(helo)) if ip else None
+            return Envelope(sender, Address.parse(text(rcpt_to)), peer), content
         except BadAddress:  # who writes to the database can seal too
             raise SealBroken from None

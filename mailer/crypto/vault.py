@@ -14,7 +14,7 @@ from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.transit import TransitKey, TransitPublic
 from mailer.errors import BadAddress, SealBroken
 from mailer.model.address import Address
-from mailer.model.subscriber import Drawer, Record
+from mailer.model.subscriber import Drawer, Format, Record
 
 __all__ = [
     "DataKey",
@@ -42,6 +42,7 @@ DATA_KEY_ID_BYTES = 16
 # without the @), and drawers differ by a few steps only.
 RECORD_BUCKET = 128
 DRAWER_BUCKET = 256
+_DRAWER_FORM = b"mailer/2/drawer"  # first part of a drawer; no certificate begins so
 
 
 # --- Records: who it is ---------------------------------------------------------------------------------------------
@@ -146,14 +147,22 @@ def unwrap_drawer_key(wrapping_key: bytes, wrapped: bytes, list_id: str, subscri
 
 def seal_drawer(drawer: Drawer, drawer_key: bytes, list_id: str, subscriber_id: bytes) -> bytes:
     """Return the drawer, sealed; its size is a multiple of 256 bytes, and 29 more."""
-    packed = pad(pack(drawer.certificate, drawer.fingerprint), DRAWER_BUCKET)
+    what = (drawer.certificate, drawer.fingerprint, drawer.x509, drawer.passphrase, drawer.format)
+    packed = pad(pack(_DRAWER_FORM, *what), DRAWER_BUCKET)
     return seal(drawer_key, packed, label("drawer/content", list_id, subscriber_id))
 
 
 def open_drawer(sealed: bytes, drawer_key: bytes, list_id: str, subscriber_id: bytes) -> Drawer:
     """Return the drawer. Raises SealBroken."""
-    certificate, fingerprint = unpack(unseal(drawer_key, sealed, label("drawer/content", list_id, subscriber_id)), 2)
-    return Drawer(certificate, text(fingerprint))
+    packed = unseal(drawer_key, sealed, label("drawer/content", list_id, subscriber_id))
+    if not packed.startswith(pack(_DRAWER_FORM)):  # the first form: certificate and fingerprint
+        certificate, fingerprint = unpack(packed, 2)
+        return Drawer(certificate, text(fingerprint))
+    _, certificate, fingerprint, x509, passphrase, wanted = unpack(packed, 6)
+    try:
+        return Drawer(certificate, text(fingerprint), x509, text(passphrase), Format(text(wanted)))
+    except ValueError:
+        raise SealBroken from None
 
 
 # --- Everything else that lies in the database ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mailer.errors import BadAddress
 from mailer.model.address import Address
+from mailer.model.letter import Peer
 
 Knows = Callable[[Address], bool]
 
@@ -42,14 +43,18 @@ BAD_BYTES = "550 5.6.0 bare CR, bare LF or NUL in the letter"
 LONG_LINE = "550 5.6.0 a line of the letter is too long"
 STORED = "250 2.0.0 stored"
 NO_ROOM = "452 4.3.1 no room, try again later"
+TOO_MUCH = "452 4.3.2 too much at once, try again later"
 TRY_LATER = "451 4.3.0 try again later"
 TOO_MANY_CONNECTIONS = "421 4.3.2 too many connections, try again later"
+TOO_MANY_COMMANDS = WORDS["421"]
+TOO_MANY_ERRORS = "421 4.7.0 too many errors, goodbye"
 TIMED_OUT = "421 4.4.2 timed out, goodbye"
 CLOSING = "421 4.3.2 closing, try again later"
 
 NULL_PATH = "<>"  # RFC 5321 §4.5.5: bounces come from it
 
 _PATH = re.compile(r"<([^<>\x00-\x20\x7f]*)>(?: +(.*))?\Z")  # RFC 5321 §4.1.2; Address.parse judges the mailbox
+_HELO = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _SOURCE_ROUTE = re.compile(r"@[^:@]+(,@[^:@]+)*:")  # RFC 5321 §4.1.1.3: accepted and ignored
 _FORBIDDEN = re.compile(rb"[\r\n\x00]")  # RFC 5321 §2.3.8 forbids bare CR and LF, RFC 5322 §3.5 NUL
 
@@ -132,6 +137,18 @@ class Content:
         """Return the letter, once; the lines are let go."""
         lines, self._lines = self._lines, bytearray()
         return bytes(lines)
+
+
+def peer_of(peername: object, helo: str | None) -> Peer | None:
+    """Return who is at the other end, from a socket's peer name and EHLO; None for a Unix socket.
+
+    A name that is none (RFC 5321 §4.1.3, §4.1.4) is not kept: it is looked up in the DNS later.
+    """
+    if not isinstance(peername, tuple):
+        return None
+    host = ipaddress.ip_address(str(peername[0]).partition("%")[0])
+    mapped = host.ipv4_mapped if host.version == 6 else None
+    return Peer(str(mapped or host), helo if helo and _HELO.fullmatch(helo) else "")
 
 
 def host_of(peer: object) -> str:

@@ -69,5 +69,5 @@ async def settle(tx: Transaction, returned: Returned, now: datetime) -> None:
 
 async def _count_weather(tx: Transaction, subscriber: Subscriber, failure: Failure, now: datetime) -> None:
     """Count once a day for each subscriber: whoever has one token must not make the weather."""
-    if await pending.take(tx, subscriber.id, "report", now.date().isoformat(), 1, now + timedelta(days=2)):
+    if await pending.take(tx, subscriber.id, "report", now.date().isoformat(), 1, now + timedelta(days=1)):
         await bounces.count_weather(tx, {(subscriber.provider, failure): 1}, now.date())

@@ -12,17 +12,19 @@ from datetime import datetime, timedelta
 from mailer.crypto import openpgp
 from mailer.crypto.keyring import Keyring
 from mailer.errors import SealBroken
-from mailer.inward import bounces, guard
+from mailer.inward import absence, bounces, guard
 from mailer.inward.bounces import Returned
 from mailer.inward.decide import Case
 from mailer.inward.look_up import LookUp, Standing
+from mailer.inward.quoting import read_own
 from mailer.inward.reader import Reader
 from mailer.inward.understand import Asked, understand
-from mailer.model.certificate import Certificate, Refused
+from mailer.model.certificate import Certificate, Refusal, Refused
 from mailer.model.command import Command, Verb
 from mailer.model.letter import Automatic, Envelope, Letter, Unopened
 from mailer.model.mailing_list import Directory, MailingList, is_postmaster
-from mailer.model.subscriber import State
+from mailer.model.means import format_of
+from mailer.model.subscriber import Drawer, Format, State
 from mailer.store import inbox, roster
 from mailer.store.database import Database
 
@@ -87,12 +89,15 @@ class Listener:
 
         None for one that neither acts nor is answered (RFC 3834).
         """
-        arrival = self._unseal(waiting)
+        return await self.hear_arrival(self._unseal(waiting))
+
+    async def hear_arrival(self, arrival: Arrival) -> Heard | Returned | None:
+        """Return the same of a letter that never lay in the inbox."""
         letter, is_unopened = await self._parse(arrival)
         returned = await self._returned(arrival, letter)
         if returned is not None:
             return returned
-        if _is_automatic(arrival, letter, self.directory):
+        if why_automatic(arrival, letter, self.directory) is not None:
             return None
         heard = await self._understand(arrival, letter, is_unopened)
         return await self._follow_token(await self._with_new_address(heard))
@@ -105,11 +110,19 @@ class Listener:
         return Arrival(mailing_list, envelope, raw)
 
     async def _parse(self, arrival: Arrival, certificate: bytes | None = None) -> tuple[Letter, bool]:
-        keys = self.keyring.secrets.keys_of(arrival.mailing_list.id)
+        keys = self.keyring.keys_of(arrival.mailing_list.id, self.clock())
         try:
-            return await self.reader.read(arrival.raw, keys, certificate), False
+            letter, is_unopened = await self.reader.read(arrival.raw, keys, certificate), False
         except Unopened as unopened:
-            return unopened.letter, True
+            letter, is_unopened = unopened.letter, True
+        return self._as_offered_here(arrival, letter), is_unopened
+
+    def _as_offered_here(self, arrival: Arrival, letter: Letter) -> Letter:
+        """Return the letter with X.509 certificates refused where the list has no such key: nothing would be signed."""
+        if self.keyring.smime_key(arrival.mailing_list.id, arrival.mailing_list.identity) is not None:
+            return letter
+        offered = [_not_offered(one) if isinstance(one, Certificate) and one.is_x509 else one for one in letter.offered]
+        return replace(letter, offered=tuple(sorted(offered, key=lambda one: isinstance(one, Refused))))
 
     async def _returned(self, arrival: Arrival, letter: Letter) -> Returned | None:
         if letter.report is None:
@@ -119,10 +132,10 @@ class Listener:
             return await bounces.find(tx, token_key, mailing_list, arrival.detail, letter.report)
 
     async def _understand(self, arrival: Arrival, letter: Letter, is_unopened: bool) -> Heard:
-        """Find out who writes and what they ask. A signed letter is read again with the key on file."""
+        """Find out who writes and what they ask. What is signed, or brings the key on file, is read again with that."""
         standing = await self._standing(arrival, letter)
         found = standing.found
-        if letter.is_signed and found is not None and found.drawer.certificate:
+        if found is not None and found.drawer.certificate and (letter.is_signed or _brings(letter, found.drawer)):
             letter, is_unopened = await self._parse(arrival, found.drawer.certificate)
         asked = understand(letter, arrival.detail, arrival.mailing_list.address)
         if is_postmaster(arrival.envelope.rcpt_to):
@@ -144,14 +157,18 @@ class Listener:
             look = LookUp(tx, secrets, mailing_list, self.clock())
             if heard.command.verb is Verb.UNSUBSCRIBE:
                 return replace(heard, standing=await look.by_unsubscribe_token(heard.standing, token))
+            if heard.command.verb is Verb.JOIN_BY_CARD:
+                return replace(heard, standing=replace(heard.standing, card=await look.card(token)))
             stored = await look.request(token) if heard.command.verb is Verb.CONFIRM else None
         if stored is None:
             return heard
         request, mark = stored
         person = await roster.identify(secrets, mailing_list.id, request.address)
         async with self.database.read() as tx:
-            standing = await LookUp(tx, secrets, mailing_list, self.clock()).standing(person)
-        return await self._with_new_address(replace(heard, standing=replace(standing, request=request, mark=mark)))
+            look = LookUp(tx, secrets, mailing_list, self.clock())
+            standing = replace(await look.standing(person), request=request, mark=mark)
+            standing = await look.with_card(standing)
+        return await self._with_new_address(replace(heard, standing=standing))
 
     async def _with_new_address(self, heard: Heard) -> Heard:
         request = heard.standing.request
@@ -165,13 +182,38 @@ class Listener:
         return replace(heard, new=new, new_state=standing.state)
 
 
-def _is_automatic(arrival: Arrival, letter: Letter, directory: Directory) -> bool:
-    """Return whether a letter neither acts nor is answered (RFC 3834 §2). The postmaster gets reports all the same."""
+def _not_offered(one: Certificate) -> Refused:
+    return Refused(Refusal.NOT_OFFERED, one.fingerprint, one.algorithms, is_x509=True)
+
+
+def why_automatic(arrival: Arrival, letter: Letter, directory: Directory) -> Automatic | None:
+    """Return why a letter neither acts nor is answered (RFC 3834 §2), or None. The postmaster gets reports, too."""
     own = [address for one in directory.lists for address in one.own_addresses]
-    why = guard.why_automatic_envelope(arrival.envelope.mail_from, letter.sender, own) or letter.automatic
-    if is_postmaster(arrival.envelope.rcpt_to):
-        return why is Automatic.OURS
-    return why is not None
+    mail_from = arrival.envelope.mail_from
+    why = guard.why_automatic_envelope(mail_from, letter.sender, own, letter.message_id) or letter.automatic
+    if why is None and absence.by_text(read_own(letter.text).lines) and _would_confirm(arrival, letter):
+        why = Automatic.AUTORESPONDER
+    if is_postmaster(arrival.envelope.rcpt_to) and why is not Automatic.OURS:
+        return None
+    return why
+
+
+def _would_confirm(arrival: Arrival, letter: Letter) -> bool:
+    """Whether a letter confirms something by coming at all: then an out-of-office reply must not."""
+    return understand(letter, arrival.detail, arrival.mailing_list.address).command.verb is Verb.CONFIRM
+
+
+def _brings(letter: Letter, drawer: Drawer) -> bool:
+    """Whether a letter brings the key on file in another form, perhaps a later one."""
+    same = (one for one in letter.offered if one.fingerprint == drawer.fingerprint)
+    return any(not isinstance(one, Certificate) or one.blob != drawer.certificate for one in same)
+
+
+def _news(key: Certificate | Refused | None, drawer: Drawer | None, now: datetime) -> openpgp.News:
+    """Return what a certificate says more than the one on file, if it is of the same fingerprint."""
+    if drawer is None or not isinstance(key, Certificate) or key.is_x509 or key.fingerprint != drawer.fingerprint:
+        return openpgp.News.OTHER
+    return openpgp.compare(drawer.certificate, key.blob, now)
 
 
 def _is_proof(asked: Asked, letter: Letter, now: datetime) -> bool:
@@ -190,17 +232,24 @@ def case_of(heard: Heard, now: datetime) -> Case:
     """Return what is decided about: the heard letter without its words."""
     standing = heard.standing
     drawer = standing.found.drawer if standing.found else None
-    certificate = drawer.certificate if drawer else b""
+    on_file = (drawer.certificate, drawer.x509) if drawer else ()
+    news = _news(heard.key, drawer, now)
     return Case(
         command=heard.command,
         state=standing.state,
         is_proven=heard.is_signed or standing.has_token,
         key=heard.key,
         fingerprint=drawer.fingerprint if drawer else "",
-        is_key_usable=bool(certificate) and openpgp.is_usable(certificate, now) is None,
+        has_means=standing.means(now) is not None,
+        format=format_of(standing.found.subscriber.method, standing.found.drawer)
+        if standing.found
+        else Format.PGP_MIME,
+        formats=standing.formats(now),
         is_key_signed=heard.is_signed and heard.letter.offer_is_signed,
-        is_key_known=isinstance(heard.key, Certificate) and heard.key.blob == certificate,
+        is_key_known=isinstance(heard.key, Certificate) and (heard.key.blob in on_file or news is openpgp.News.NONE),
+        is_key_later=news is openpgp.News.LATER,
         request=standing.request,
+        has_card=standing.card is not None,
         new_state=heard.new_state,
         is_unopened=heard.is_unopened,
         is_retired=heard.arrival.mailing_list.is_retired,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from mailer.errors import BadAddress, ReaderDied, Unreadable
 from mailer.model.address import Address
-from mailer.model.certificate import Certificate, Refusal, Refused
+from mailer.model.certificate import Certificate, Found, Refusal, Refused
 from mailer.model.failure import Failure
 from mailer.model.letter import Automatic, Letter, Unopened, Unreadability
 from mailer.model.report import Kind, Report
@@ -25,14 +25,14 @@ ANSWER_OCTETS = 16 * 1024 * 1024
 CHUNKS = 200
 TEXT_CHARACTERS = 1_000_000
 LINE_CHARACTERS = 2_000
-OFFERS = 64
+OFFERS = 256
 
 _COUNT = struct.Struct(">I")
 _FINGERPRINT = re.compile(r"[0-9a-f]{32,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 _TOKEN = re.compile(r"[a-z2-7]{24}")
-_ALGORITHM = re.compile(r"[\w. +/-]{1,40}")
+_ALGORITHM = re.compile(r"[\w. ()+/-]{1,40}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -41,13 +41,19 @@ Offer = Certificate | Refused
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the child is asked: to read a letter (purpose "read"), or to examine a certificate ("examine")."""
+    """What the child is asked: to read a letter (purpose "read"), or to examine a certificate ("examine").
+
+    Or whether a letter's sender is true ("authenticate"): keys holds the question then (inward/testimony).
+    keys: the list's, OpenPGP in binary and S/MIME in PEM. authorities: PEM; one of them must vouch for X.509
+    certificates, if there are any.
+    """
 
     purpose: str
     content: bytes
     keys: tuple[bytes, ...] = ()
     certificate: bytes | None = None
     now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    authorities: bytes = b""
 
     def __repr__(self) -> str:  # it holds secret keys
         return "Request(…)"
@@ -77,15 +83,15 @@ def unpack(body: bytes) -> list[bytes]:
 def write_request(request: Request) -> bytes:
     """Return the frame of a request."""
     head = json.dumps([request.purpose, request.now.timestamp(), request.certificate is not None])
-    return pack(head.encode(), request.content, request.certificate or b"", *request.keys)
+    return pack(head.encode(), request.content, request.certificate or b"", request.authorities, *request.keys)
 
 
 def read_request(body: bytes) -> Request:
     """Return the request of a frame that the serving process sent."""
-    head, content, certificate, *keys = unpack(body)
+    head, content, certificate, authorities, *keys = unpack(body)
     purpose, now, has_certificate = json.loads(head)
     moment = datetime.fromtimestamp(now, UTC)
-    return Request(purpose, content, tuple(keys), certificate if has_certificate else None, moment)
+    return Request(purpose, content, tuple(keys), certificate if has_certificate else None, moment, authorities)
 
 
 def write_answer(answer: Letter | Unreadable | Sequence[Offer]) -> bytes:
@@ -195,7 +201,7 @@ def _from_offer(offer: Offer) -> dict[str, object]:
         "algorithms": list(offer.algorithms),
     }
     if isinstance(offer, Refused):
-        return {"reason": offer.reason, **shared}
+        return {"reason": offer.reason, "is_x509": offer.is_x509, "found": offer.found, **shared}
     return {"blob": base64.b64encode(offer.blob).decode(), "version": offer.version, **shared}
 
 
@@ -212,7 +218,9 @@ def _to_offer(found: dict[str, object]) -> Offer:
         raise TypeError
     names = tuple(name for name in map(_line, algorithms) if _ALGORITHM.fullmatch(name))
     if "reason" in found:
-        return Refused(Refusal(_line(found["reason"])), fingerprint, names, expires)
+        instead = Found(_line(found["found"])) if found["found"] is not None else None
+        reason, is_x509 = Refusal(_line(found["reason"])), _truth(found["is_x509"])
+        return Refused(reason, fingerprint, names, expires, is_x509, instead)
     version = found["version"]
     if fingerprint is None or not isinstance(version, int) or not isinstance(found["blob"], str):
         raise TypeError

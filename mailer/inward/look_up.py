@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mailer.crypto import openpgp, tokens
+from mailer.crypto import tokens
 from mailer.crypto.service_secrets import ServiceSecrets
+from mailer.letters import seal, typeset
+from mailer.model.card import Card
 from mailer.model.mailing_list import MailingList
+from mailer.model.means import Means, means_of, means_of_key, with_format
 from mailer.model.request import Request
-from mailer.model.subscriber import State, Subscriber
-from mailer.store import pending, roster
+from mailer.model.subscriber import Format, State, Subscriber
+from mailer.store import invitations, pending, roster
 from mailer.store.database import Transaction
 
 
@@ -20,7 +23,7 @@ class Standing:
 
     found: with the drawer open, where their address is known from the letter or from the request that it confirms.
     subscriber: also where only an unsubscribe token named them. has_token: an unsubscribe token of theirs was shown.
-    mark: of the confirmation token, to be used up.
+    mark: of the confirmation token, to be used up. card: whose code was shown, now or when they asked; not used yet.
     """
 
     person: roster.Person
@@ -30,6 +33,24 @@ class Standing:
     has_token: bool = False
     request: Request | None = None
     mark: bytes | None = None
+    card: Card | None = None
+
+    def means(self, now: datetime) -> Means | None:
+        """Return what a letter to them can be sealed with now; None where there is nothing, or nothing usable."""
+        means = means_of(self.found.subscriber.method, self.found.drawer) if self.found else None
+        return means if means is not None and seal.is_usable(means, now) else None
+
+    def formats(self, now: datetime) -> frozenset[Format]:
+        """Return the forms that they can choose: a key of theirs that is usable now is needed for all but the PDF.
+
+        That one is there only where PDFs can be made.
+        """
+        if self.found is None:
+            return frozenset()
+        made_here = (one for one in Format if one is not Format.PDF or typeset.is_possible())
+        would_be = {one: with_format(self.found.drawer, one, "some words") for one in made_here}
+        means = {one: means_of(*held) for one, held in would_be.items() if held is not None}
+        return frozenset(one for one, means in means.items() if means is not None and seal.is_usable(means, now))
 
     def __repr__(self) -> str:
         return f"Standing({self.state})"
@@ -58,6 +79,16 @@ class LookUp:
         is_sender = sender.subscriber is not None and sender.subscriber.id == owner.id
         return Standing(sender.person, owner.state, sender.found if is_sender else None, owner, has_token=True)
 
+    async def card(self, code: str) -> Card | None:
+        """Return the card that a code stands on; None for all that is none, or none any more."""
+        return await invitations.find(self._tx, self._secrets, self._list.id, code, self._now)
+
+    async def with_card(self, standing: Standing) -> Standing:
+        """Return the same with the card of the request, if that can still be used."""
+        card = standing.request.card if standing.request else None
+        is_alive = card is not None and await invitations.is_alive(self._tx, card.mark, self._now)
+        return replace(standing, card=card) if is_alive else standing
+
     async def request(self, token: str) -> tuple[Request, bytes] | None:
         """Return the request that a confirmation token stands for, with the token's mark; None if it has run out."""
         mark = tokens.mark(self._secrets.token_key, tokens.Purpose.CONFIRM, self._list.id, token)
@@ -66,6 +97,6 @@ class LookUp:
             return None
         request = pending.open_request(self._secrets, stored, token)
         certificate = request.certificate
-        if certificate is not None and openpgp.is_usable(certificate.blob, self._now) is not None:
+        if certificate is not None and not seal.is_usable(means_of_key(certificate), self._now):
             return None  # it expired while it waited
         return request, mark

@@ -18,12 +18,13 @@ from types import TracebackType
 import mailer
 from mailer.errors import ReaderDied
 from mailer.inward import frames
-from mailer.inward.confined.child import READY
+from mailer.inward.confined.child import AUTHENTICATE, READY
 from mailer.inward.frames import Request
+from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refused
 from mailer.model.letter import Letter
 
-MEMORY_OCTETS = 512 * 1024 * 1024
+MEMORY_OCTETS = 192 * 1024 * 1024
 TIME_S = 10.0
 START_S = 60.0
 LETTERS = 500  # then a child is replaced: memory in pieces, and a stranger who got in is out again
@@ -34,7 +35,10 @@ def _utc_now() -> datetime:
 
 
 class Reader:
-    """Confined children that read letters; an asynchronous context manager. Safe to share between tasks."""
+    """Confined children that read letters; an asynchronous context manager. Safe to share between tasks.
+
+    authorities: PEM; one of them must vouch for X.509 certificates, if there are any.
+    """
 
     def __init__(
         self,
@@ -43,10 +47,13 @@ class Reader:
         processes: int = 1,
         *,
         letters: int = LETTERS,
+        authorities: bytes = b"",
         now: Callable[[], datetime] = _utc_now,
+        can_authenticate: bool = False,
     ) -> None:
-        self._children = [_Child(memory_octets, time_s, letters) for _ in range(processes)]
+        self._children = [_Child(memory_octets, time_s, letters, can_authenticate) for _ in range(processes)]
         self._idle: asyncio.LifoQueue[_Child] = asyncio.LifoQueue()
+        self._authorities = authorities
         self._now = now
 
     async def start(self) -> None:
@@ -71,11 +78,21 @@ class Reader:
 
     async def read(self, raw: bytes, keys: Sequence[bytes], certificate: bytes | None = None) -> Letter:
         """Return the letter that `raw` is; see parse.read_letter. Raises Unreadable, Unopened, ReaderDied."""
-        return frames.read_letter(await self._ask(Request("read", raw, tuple(keys), certificate, self._now())))
+        request = Request("read", raw, tuple(keys), certificate, self._now(), self._authorities)
+        return frames.read_letter(await self._ask(request))
 
     async def examine(self, blob: bytes) -> tuple[Certificate | Refused, ...]:
-        """Return what a file holds as certificates; see openpgp.examine. Raises ReaderDied."""
-        return frames.read_offers(await self._ask(Request("examine", blob, now=self._now())))
+        """Return what a file holds as certificates; see crypto.certificates.examine. Raises ReaderDied."""
+        request = Request("examine", blob, now=self._now(), authorities=self._authorities)
+        return frames.read_offers(await self._ask(request))
+
+    async def authenticate(self, raw: bytes, question: bytes) -> bytes:
+        """Return what the child says to a question about who sent a letter; see inward/testimony. Raises ReaderDied."""
+        return await self._ask(Request("authenticate", raw, (question,), now=self._now()))
+
+    async def find(self, blob: bytes, address: Address) -> tuple[Certificate | Refused, ...]:
+        """Return the usable OpenPGP certificates in a file that have this address as a user ID. Raises ReaderDied."""
+        return frames.read_offers(await self._ask(Request("find", blob, (str(address).encode(),), now=self._now())))
 
     async def _ask(self, request: Request) -> bytes:
         child = await self._idle.get()
@@ -88,7 +105,8 @@ class Reader:
 class _Child:
     """One child process at a time, and its successors."""
 
-    def __init__(self, memory_octets: int, time_s: float, letters: int) -> None:
+    def __init__(self, memory_octets: int, time_s: float, letters: int, can_authenticate: bool) -> None:
+        self._can_authenticate = can_authenticate
         self._memory_octets, self._time_s, self._letters = memory_octets, time_s, letters
         self._process: Process | None = None
         self._answered = 0
@@ -129,7 +147,7 @@ class _Child:
         self._answered = 0
         try:
             async with asyncio.timeout(START_S):
-                self._process = await _spawn(self._memory_octets, self._time_s)
+                self._process = await _spawn(self._memory_octets, self._time_s, self._can_authenticate)
                 is_ready = await _receive(self._process) == frames.pack(READY)[4:]
         except (OSError, EOFError):  # TimeoutError is an OSError
             is_ready = False
@@ -152,12 +170,12 @@ class _Child:
         await asyncio.shield(process.wait())
 
 
-async def _spawn(memory_octets: int, time_s: float) -> Process:
+async def _spawn(memory_octets: int, time_s: float, can_authenticate: bool) -> Process:
     """Start a child with an empty environment, no terminal, and no open files but two pipes."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-P", "-B", "-X", "utf8", "-m", "mailer.inward.confined"),
-        *(str(memory_octets), str(time_s)),
+        *(str(memory_octets), str(time_s), *([AUTHENTICATE] if can_authenticate else [])),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,

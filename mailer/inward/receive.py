@@ -13,19 +13,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from mailer import metrics
-from mailer.crypto import tokens, vault
+from mailer.crypto import tokens, vault, words
 from mailer.crypto.keyring import Keyring
-from mailer.errors import SealBroken
-from mailer.inward import answer, bounces, change
+from mailer.inward import allowance, answer, bounces, change
+from mailer.inward.allowance import Limit
+from mailer.inward.authentication import Authenticator
 from mailer.inward.bounces import Returned
 from mailer.inward.case import Heard, Listener, case_of
 from mailer.inward.decide import Decision, To, decide
-from mailer.inward.states import ON_LIST, Act
+from mailer.inward.key_search import KeySearch
+from mailer.inward.states import Act
 from mailer.inward.understand import guess_language
 from mailer.letters import seal
 from mailer.letters.seal import Identity, Open, Sealed
 from mailer.letters.write import Wording
-from mailer.model.certificate import Certificate
+from mailer.model.certificate import Certificate, Refused
 from mailer.model.command import Verb
 from mailer.model.language import Language
 from mailer.model.letter import Letter
@@ -33,6 +35,7 @@ from mailer.model.mailing_list import MailingList
 from mailer.model.policy import Policy
 from mailer.model.provider import Providers
 from mailer.model.request import Request
+from mailer.model.subscriber import Format
 from mailer.store import inbox, outbox, pending
 from mailer.store.database import Database, Transaction
 
@@ -40,13 +43,16 @@ ROW_ID_BYTES = 12
 REMEMBERED = timedelta(days=3650)  # signed letters, by a digest: in some nothing says when they were signed
 
 
-class NoContact(SealBroken):
-    """A letter is for the list's contact, but config.toml names no contact_key for the list. It is set aside."""
+class ContactFull(answer.NoContact):
+    """A letter is for the list's contact, who has had as many today as [limits] allows. It is set aside."""
 
 
 @dataclass
 class Receiver:
-    """What the walk needs. public: the roster's public half; nothing here opens a record."""
+    """What the walk needs. public: the roster's public half; nothing here opens a record.
+
+    authenticator: looks whether senders are true, where [limits] asks for it. key_search: finds keys, where [wkd] does.
+    """
 
     database: Database
     keyring: Keyring
@@ -56,6 +62,8 @@ class Receiver:
     providers: Providers = field(default_factory=Providers)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     random: Callable[[int], bytes] = os.urandom
+    authenticator: Authenticator | None = None
+    key_search: KeySearch | None = None
     _wordings: dict[str, Wording] = field(default_factory=dict)
 
     async def receive(self, waiting: inbox.Waiting) -> Decision:
@@ -69,19 +77,21 @@ class Receiver:
             return await self._drop(waiting)
         if isinstance(heard, Returned):
             return await self._take_back(waiting, heard)
+        if self.key_search is not None:
+            heard = await self.key_search.complete(heard)
+        is_true = await self._is_true(heard)
         with metrics.stage("decide"):
             decision = decide(case_of(heard, self.clock()))
             occasion = self._occasion(heard, decision)
             letters = await asyncio.to_thread(answer.write_and_seal, occasion, decision.replies)
-            await self._store(waiting, heard, decision, occasion, letters)
+            due = await allowance.bill(heard, decision, self.keyring.secrets, self.policy, self.clock())
+            await self._store(waiting, heard, decision, occasion, letters, replace(due, is_true=is_true))
         return decision
 
     # --- write and seal ---------------------------------------------------------------------------------------------
 
     def _occasion(self, heard: Heard, decision: Decision) -> answer.Occasion:
         mailing_list = heard.arrival.mailing_list
-        if any(reply.to is To.CONTACT for reply in decision.replies) and mailing_list.contact_certificate is None:
-            raise NoContact
         request = _request(heard, decision)
         return answer.Occasion(
             mailing_list=mailing_list,
@@ -97,7 +107,16 @@ class Receiver:
             pending_days=self.policy.pending_days,
             raw=heard.arrival.raw,
             now=self.clock(),
+            words=self._words(heard, decision, request),
+            algorithms=heard.key.algorithms if isinstance(heard.key, Refused) else (),
         )
+
+    def _words(self, heard: Heard, decision: Decision, request: Request) -> str:
+        """Return the passphrase for somebody who wants PDFs from now on; "" for everybody else."""
+        found = heard.standing.found
+        if decision.act is not Act.SET_FORMAT or request.format is not Format.PDF or found is None:
+            return ""
+        return found.drawer.passphrase or words.new_passphrase(self.random)
 
     def _token(self, heard: Heard, decision: Decision) -> str | None:
         if decision.is_waiting:
@@ -106,7 +125,9 @@ class Receiver:
 
     def _identity(self, mailing_list: MailingList) -> Identity:
         key = self.keyring.list_key(mailing_list.id, mailing_list.identity)
-        return Identity(mailing_list.id, mailing_list.address, mailing_list.display_name, key)
+        smime = self.keyring.smime_key(mailing_list.id, mailing_list.identity)
+        shown = (mailing_list.id, mailing_list.address, mailing_list.display_name)
+        return Identity(*shown, key, mailing_list.is_shy, smime)
 
     def _wording(self, mailing_list: MailingList) -> Wording:
         if mailing_list.id not in self._wordings:
@@ -133,37 +154,31 @@ class Receiver:
         decision: Decision,
         occasion: answer.Occasion,
         letters: list[Sealed | Open],
+        due: allowance.Bill,
     ) -> None:
         async with self.database.write() as tx:
             if not await inbox.remove(tx, waiting.id):
                 return  # another process was quicker
             if heard.is_signed and not await self._is_new(tx, heard.letter):
                 return
-            may_act, may_reply = await self._within_limits(tx, heard, decision)
+            may_act, may_reply = await self._within_limits(tx, decision, due)
             if may_act and await change.carry_out(tx, self._change(heard, decision, occasion)):
                 await self._queue(tx, occasion, letters if may_reply else [])
 
-    async def _within_limits(self, tx: Transaction, heard: Heard, decision: Decision) -> tuple[bool, bool]:
-        """Count against the limits of whoever a letter of ours would reach; return (may act, may reply)."""
-        standing, policy, now = heard.standing, self.policy, self.clock()
-        day, expires = now.date().isoformat(), now + timedelta(days=2)
-        if decision.act is Act.ASK:
-            is_to_new = any(reply.to is To.NEW_ADDRESS for reply in decision.replies)
-            who = heard.new if is_to_new and heard.new else standing.person
-            is_known = standing.state in ON_LIST and not is_to_new
-            what = f"confirm/{decision.request}" if is_known else "confirm"
-            limit = policy.confirmations_per_day
-            may_ask = await pending.take(tx, who.index.look_up, what, day, limit, expires)
-            return may_ask, may_ask
-        if decision.act is not Act.NOTHING and (standing.request or standing.has_token):
-            return True, True  # a token changes something once
-        known = standing.state in ON_LIST
-        for reply in decision.replies:
-            what, limit = ("reply", policy.replies_per_day) if known else (f"reply/{reply.template}", 1)
-            is_counted = reply.to is not To.CONTACT
-            if is_counted and not await pending.take(tx, standing.person.index.look_up, what, day, limit, expires):
-                return True, False
-        return True, True
+    async def _within_limits(self, tx: Transaction, decision: Decision, due: allowance.Bill) -> tuple[bool, bool]:
+        """Count what the answers cost; return (may act, may reply): no question is kept unsent. Raises ContactFull."""
+        limit = await allowance.pay(tx, due)
+        if limit is Limit.CONTACT:
+            raise ContactFull
+        return limit is None or decision.act is not Act.ASK, limit is None
+
+    async def _is_true(self, heard: Heard) -> bool:
+        """Whether the sender may be answered: for all alike, whoever they are, but for those who proved it."""
+        is_proven = heard.is_signed or heard.standing.has_token or heard.standing.request is not None
+        if is_proven or not self.policy.needs_authentication:
+            return True
+        arrival, asked = heard.arrival, self.authenticator
+        return asked is not None and await asked.is_true(arrival.envelope, arrival.raw, heard.letter.sender)
 
     async def _is_new(self, tx: Transaction, letter: Letter) -> bool:
         """Whether a signed letter comes for the first time: whoever saw one pass by could send it again."""
@@ -182,6 +197,8 @@ class Receiver:
             providers=self.providers,
             random=self.random,
             today=self.clock().date(),
+            words=occasion.words,
+            further=decision.further,
         )
 
     async def _queue(self, tx: Transaction, occasion: answer.Occasion, letters: list[Sealed | Open]) -> None:
@@ -209,6 +226,9 @@ def _request(heard: Heard, decision: Decision) -> Request:
         certificate=key if verb in (Verb.SUBSCRIBE, Verb.SET_KEY) else None,
         new_address=command.new_address,
         is_second_step=decision.is_second_step,
+        format=command.format,
+        card=heard.standing.card,
+        also=tuple(one.verb for one in command.also),
     )
 
 
@@ -218,6 +238,8 @@ def _language(heard: Heard) -> Language:
         return heard.standing.subscriber.language
     if heard.standing.request is not None:
         return heard.standing.request.language
+    if heard.standing.card is not None:
+        return heard.standing.card.language
     return heard.command.language or guess_language(heard.letter) or heard.arrival.mailing_list.default_language
 
 

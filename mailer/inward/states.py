@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from mailer.model.subscriber import State
@@ -23,6 +23,8 @@ class Act(StrEnum):
     SET_KEY = "set-key"
     DROP_KEY = "drop-key"
     SET_LANGUAGE = "set-language"
+    SET_FORMAT = "set-format"
+    TAKE_CARD = "take-card"  # somebody on the list reads PDFs from now on, with the words of a card
     PAUSE = "pause"
     RESUME = "resume"
     MOVE = "move"
@@ -49,6 +51,8 @@ TRANSITIONS: Mapping[State, Mapping[Act, State]] = {
         Act.SET_KEY: State.ACTIVE,
         Act.DROP_KEY: State.SUSPENDED,
         Act.SET_LANGUAGE: State.ACTIVE,
+        Act.SET_FORMAT: State.ACTIVE,
+        Act.TAKE_CARD: State.ACTIVE,
         Act.PAUSE: State.PAUSED,
         Act.MOVE: State.ACTIVE,
         **_GOING,
@@ -58,6 +62,8 @@ TRANSITIONS: Mapping[State, Mapping[Act, State]] = {
         Act.SET_KEY: State.PAUSED,
         Act.DROP_KEY: State.PAUSED,  # whoever paused and then renews the key has not asked for digests
         Act.SET_LANGUAGE: State.PAUSED,
+        Act.SET_FORMAT: State.PAUSED,
+        Act.TAKE_CARD: State.PAUSED,
         Act.RESUME: State.ACTIVE,
         Act.MOVE: State.PAUSED,
         **_GOING,
@@ -67,6 +73,8 @@ TRANSITIONS: Mapping[State, Mapping[Act, State]] = {
         Act.SET_KEY: State.ACTIVE,
         Act.DROP_KEY: State.SUSPENDED,
         Act.SET_LANGUAGE: State.SUSPENDED,
+        Act.SET_FORMAT: State.SUSPENDED,
+        Act.TAKE_CARD: State.ACTIVE,
         Act.PAUSE: State.PAUSED,
         Act.RESUME: State.ACTIVE,
         Act.MOVE: State.SUSPENDED,
@@ -79,3 +87,11 @@ TRANSITIONS: Mapping[State, Mapping[Act, State]] = {
 def after(state: State, act: Act) -> State | None:
     """Return where an act leads from a state; None where it is refused. Doing nothing is never refused."""
     return state if act is Act.NOTHING else TRANSITIONS[state].get(act)
+
+
+def after_all(state: State, acts: Iterable[Act]) -> State | None:
+    """Return where acts lead, one after another; None where one of them is refused."""
+    reached: State | None = state
+    for act in acts:
+        reached = after(reached, act) if reached is not None else None
+    return reached

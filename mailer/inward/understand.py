@@ -1,19 +1,20 @@
 """What a letter asks for. Pure: the same letter always means the same.
 
-The address it was sent to speaks first, then the subject, then the first line that the writer wrote. What is no
-command is CONTACT: a letter for a person.
+The address it was sent to speaks first, and alone; then the subject, then the first lines that the writer wrote, which
+may be several commands (inward/several). What is no command is CONTACT: a letter for a person.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mailer.crypto import tokens
 from mailer.errors import BadAddress
-from mailer.inward import verbs
+from mailer.inward import coded, several, verbs
 from mailer.inward.quoting import Own, read_own
 from mailer.inward.verbs import Phrase, Tokens
 from mailer.model.address import Address
@@ -22,6 +23,7 @@ from mailer.model.language import Language
 from mailer.model.letter import Letter
 
 LONGEST_LINE = 500
+MOST_COMMANDS = 10  # in one letter
 CHARACTERS_LOOKED_AT = 2000  # enough to tell the script
 
 _TOKEN = re.compile(rf"(?<![a-z0-9])[a-z2-7]{{{tokens.TOKEN_BYTES * 8 // 5}}}(?![a-z0-9])")
@@ -36,6 +38,7 @@ _PREFIX = re.compile(
     re.IGNORECASE,
 )
 _PEOPLE = frozenset({"owner", "contact"})
+_WITH_CODE = frozenset({"join", "subscribe"})
 _WITH_TOKEN = {
     "confirm": Verb.CONFIRM,
     "unsubscribe": Verb.UNSUBSCRIBE,
@@ -73,15 +76,22 @@ def understand(letter: Letter, detail: str, own: Address) -> Asked:
         Source.TEXT: reading.text(),
     }
     source, command = next(((source, command) for source, command in found.items() if command), (Source.TEXT, None))
+    if (command is None or command.verb is Verb.SUBSCRIBE) and (code := reading.code()) is not None:
+        language = command.language if command else None
+        return Asked(Command(Verb.JOIN_BY_CARD, token=code, language=language), source, is_signed=False)
     if command is None:
         command = Command(Verb.CONTACT, language=guess_language(letter))
         return Asked(command, source, letter.signed_by is not None)
-    signed = [found[Source.TEXT]] if letter.signed_by else []
+    block = reading.block()
+    signed = [found[Source.TEXT], *block] if letter.signed_by else []
     if letter.signed_by and letter.subject_is_signed:
         signed.append(found[Source.SUBJECT])
+    if source is not Source.ADDRESS:
+        subject = found[Source.SUBJECT]
+        command = several.join([*([subject] if subject else []), *block] or [command])
     said = command.language or next((other.language for other in found.values() if other and other.language), None)
     command = replace(command, language=said or guess_language(letter))
-    return Asked(command, source, any(_is_same(command, other) for other in signed))
+    return Asked(command, source, all(_is_among(part, signed) for part in several.parts(command)))
 
 
 def guess_language(letter: Letter) -> Language | None:
@@ -108,6 +118,8 @@ class _Reading:
         kind, dash, rest = detail.partition("-")
         if kind in _WITH_TOKEN and (dash or kind == "bounce"):
             return Command(_WITH_TOKEN[kind], token=tokens.read_token(rest))
+        if kind in _WITH_CODE and (code := coded.read_detail(rest)) is not None:
+            return Command(Verb.JOIN_BY_CARD, token=code)
         if detail in _PEOPLE:
             return Command(Verb.CONTACT)
         command = self._read(detail) if detail else None
@@ -130,6 +142,35 @@ class _Reading:
     def text(self) -> Command | None:
         lines = (line for line in self.own.lines if not self._is_greeting(line))
         return self._read(next(lines, ""))
+
+    def code(self) -> str | None:
+        return coded.find_code((_plain(line) for line in (self.title, *self.own.lines)), self.own_words)
+
+    def block(self) -> list[Command]:
+        """Return the commands with which the writer's words begin: to the end of the paragraph, and those that follow.
+
+        A line among them that is none makes all of it UNCLEAR; behind a single command it is a signature.
+        """
+        commands: list[Command] = []
+        for number, paragraph in enumerate(self._paragraphs()):
+            read = [self._read(line) for line in paragraph]
+            if read[0] is None or (number and (None in read or len(commands) + len(read) > MOST_COMMANDS)):
+                break
+            commands += [command for command in read if command]
+            if None in read:
+                return [Command(Verb.UNCLEAR, language=commands[0].language)] if len(commands) > 1 else commands
+        return commands if len(commands) <= MOST_COMMANDS else [Command(Verb.UNCLEAR)]
+
+    def _paragraphs(self) -> Iterator[list[str]]:
+        paragraph: list[str] = []
+        for number, line in enumerate(self.own.lines):
+            if number in self.own.breaks and paragraph:
+                yield paragraph
+                paragraph = []
+            if not self._is_greeting(line):
+                paragraph.append(line)
+        if paragraph:
+            yield paragraph
 
     def _has_other_words(self) -> bool:
         return any(not self._is_greeting(line) for line in self.own.lines) and self.text() != self._read(self.title)
@@ -180,8 +221,11 @@ class _Reading:
             return Command(verb, language=language, new_address=addresses[0])
         if addresses:  # it is about somebody else, and nobody acts for another
             return None
-        if verb is Verb.CHANGE_ADDRESS or (verb is Verb.SET_LANGUAGE and language is None):
+        is_half = (verb is Verb.SET_LANGUAGE and language is None) or (verb is Verb.SET_FORMAT and not phrase.format)
+        if verb is Verb.CHANGE_ADDRESS or is_half:
             return Command(Verb.HELP, language=language)
+        if verb is Verb.SET_FORMAT:
+            return Command(verb, language=language, format=phrase.format)
         return Command(verb, language=language)
 
     def _verb(self, phrase: Phrase) -> Verb:
@@ -198,6 +242,10 @@ class _Reading:
             return next(iter(phrase.languages))
         script = _guess_script(line) or guess_language(self.letter)
         return None if phrase.names_chinese and script is Language.EN else script
+
+
+def _is_among(command: Command, others: Iterable[Command | None]) -> bool:
+    return any(_is_same(command, other) for other in others)
 
 
 def _is_same(command: Command, other: Command | None) -> bool:

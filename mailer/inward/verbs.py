@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mailer.model.command import Verb
 from mailer.model.language import Language
+from mailer.model.subscriber import Format
 
 EN, HANT, HANS = Language.EN, Language.ZH_HANT, Language.ZH_HANS
 LONGEST_LINE = 30  # tokens: words, or single Han characters; no command is longer
@@ -64,6 +65,11 @@ TABLE: Mapping[Verb, tuple[str, str, str]] = {
         "語言, 語文, 設定語言, 更改語言, 轉換語言, 切換語言, 改用, 轉用, 改為, 轉為",
         "语言, 语文, 设置语言, 更改语言, 转换语言, 切换语言, 改用, 换用, 改为, 换成",
     ),
+    Verb.SET_FORMAT: (
+        "format, set format, change format, change my format, format of letters, mail format, use format",
+        "格式, 設定格式, 更改格式, 轉換格式, 切換格式, 改格式, 郵件格式, 信件格式, 收信格式, 使用格式",
+        "格式, 设置格式, 更改格式, 转换格式, 切换格式, 改格式, 邮件格式, 信件格式, 收信格式, 使用格式",
+    ),
     Verb.PAUSE: (
         "pause, pause subscription, pause my subscription, suspend",
         "暫停, 暫停訂閱, 暫停接收, 暫停寄送",
@@ -103,6 +109,22 @@ LANGUAGE_NAMES: Mapping[Language | None, str] = {
     "简中, 簡中, 中文简体, 中文簡體",
     None: "chinese, zh, 中文, 漢語, 汉语, 華文, 华文",
 }
+# The plain names say nothing alone ("ordinary", "檔案"): they need one of SET_FORMAT's phrases beside them.
+FORMAT_NAMES: Mapping[Format, tuple[str, str]] = {
+    Format.PGP_MIME: (
+        "pgp mime, pgpmime, mime pgp",
+        "normal, ordinary, standard, usual, encrypted mail, 一般, 普通, 標準, 标准, 加密郵件, 加密邮件",
+    ),
+    Format.INLINE: (
+        "inline, inline pgp, pgp inline, in line",
+        "text, in the text, body, 內文, 内文, 正文, 內嵌, 内嵌, 文字",
+    ),
+    Format.ATTACHMENT: (
+        "attachment, attachments, attached file, encrypted file, encrypted attachment, 附件, 附檔, 加密附件",
+        "attached, file, files, 檔案, 文件, 附加檔案",
+    ),
+    Format.PDF: ("pdf, pdf file, pdf files, encrypted pdf, pdf 檔, pdf 檔案, pdf 文件, 加密 pdf", "pdfs"),
+}
 GREETINGS = (
     "hi, hello, hey, dear, good morning, good afternoon, good evening, 你好, 您好, 你們好, 你们好, 大家好, 早晨, "
     "早安, 早上好, 午安, 下午好, 晚安, 晚上好"
@@ -134,13 +156,15 @@ _TOKEN = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:'[^\W_\u3400-\u9fff
 class Phrase:
     """What a line says. verbs: one, or SET_KEY and GET_KEY. languages: in which the table has the phrase.
 
-    wanted: the language named in the line. names_chinese: it names Chinese, but not in which script.
+    wanted: the language named in the line. names_chinese: it names Chinese, but not in which script. format: the one
+    that is named.
     """
 
     verbs: frozenset[Verb]
     languages: frozenset[Language]
     wanted: Language | None = None
     names_chinese: bool = False
+    format: Format | None = None
 
 
 def tokenise(line: str) -> Tokens:
@@ -153,6 +177,9 @@ def find_phrase(tokens: Tokens, own_words: Set[Tokens] = frozenset()) -> Phrase 
     """Return the phrase that the whole line is, apart from courtesies and `own_words`; None for an ordinary line."""
     if not 0 < len(tokens) <= LONGEST_LINE:
         return None
+    with_format = _with_format(tokens, own_words)
+    if with_format:
+        return with_format
     for start, end in _spans(len(tokens)):
         meanings = _PHRASES.get(tokens[start:end])
         if meanings and is_made_of(tokens[:start], _BEFORE | own_words):
@@ -184,6 +211,35 @@ def _with_language(meanings: Set[tuple[Verb, Language]], after: Tokens, own_word
     name, rest = _take_language_name(after)
     if name and is_made_of(rest, _AFTER | own_words) and verbs & _WITH_LANGUAGE:
         return Phrase(verbs, languages, _NAMES[name], names_chinese=_NAMES[name] is None)
+    return None
+
+
+def _with_format(tokens: Tokens, own_words: Set[Tokens]) -> Phrase | None:
+    """Return the phrase of a line that names a form of letters, before the verb or behind it: "PDF 格式"."""
+    for start, end in _spans(len(tokens)):
+        name = tokens[start:end]
+        if name not in _FORMATS:
+            continue
+        wanted, is_plain = _FORMATS[name]
+        for at, rest in ((end, tokens[end:]), (0, tokens[:start])):
+            others = tokens[:start] if at else tokens[end:]
+            languages = _format_verb(rest, own_words, may_switch=not is_plain)
+            if languages is not None and is_made_of(others, _BEFORE | _AFTER | _FORMS | own_words):
+                return Phrase(frozenset({Verb.SET_FORMAT}), languages, format=wanted)
+    return None
+
+
+def _format_verb(tokens: Tokens, own_words: Set[Tokens], *, may_switch: bool) -> frozenset[Language] | None:
+    for start, end in _spans(len(tokens)):
+        meanings = _PHRASES.get(tokens[start:end], frozenset())
+        languages = {
+            language
+            for verb, language in meanings
+            if verb is Verb.SET_FORMAT or (may_switch and verb is Verb.SET_LANGUAGE)
+        }
+        rest = tokens[:start], tokens[end:]
+        if languages and all(is_made_of(one, _BEFORE | _AFTER | _FORMS | own_words) for one in rest):
+            return frozenset(languages)
     return None
 
 
@@ -222,7 +278,16 @@ def _read_table() -> dict[Tokens, frozenset[tuple[Verb, Language]]]:
 
 _WITH_LANGUAGE = frozenset({Verb.SET_LANGUAGE, Verb.SUBSCRIBE, Verb.HELP})
 _PHRASES = _read_table()
+_FORMATS = {
+    tokens: (wanted, is_plain)
+    for wanted, names in FORMAT_NAMES.items()
+    for is_plain, words in enumerate(names)
+    for tokens in read_words(words)
+}
+_FORMS = read_words("format, form, 格式, 形式, 方式")
 _NAMES = {tokens: language for language, words in LANGUAGE_NAMES.items() for tokens in read_words(words)}
 _BEFORE = read_words(GREETINGS) | read_words(BEFORE) | read_words(THANKS)
 _AFTER = read_words(AFTER) | read_words(THANKS)
+# What may stand beside the code of a card: words that ask to join, and courtesies.
+ASKING_TO_JOIN = _BEFORE | _AFTER | {tokens for tokens, meant in _PHRASES.items() if Verb.SUBSCRIBE in dict(meant)}
 _COURTESIES = read_words(GREETINGS) | read_words(GREETED) | read_words(THANKS)

@@ -1,4 +1,4 @@
-"""Takes letters out of the inbox, one at a time, for as long as the service runs.
+"""Takes letters out of the inbox, the oldest first, for as long as the service runs.
 
 A letter that cannot be dealt with is set aside, sealed, under a reason; the next one is dealt with all the same.
 """
@@ -12,8 +12,10 @@ from datetime import timedelta
 
 from mailer import metrics
 from mailer.errors import Locked, SealBroken, StoreConflict, StoreError, TemplateError, Unreadable
-from mailer.inward.receive import NoContact, Receiver
-from mailer.store import bounces, inbox, pending, roster
+from mailer.inward.answer import NoContact
+from mailer.inward.receive import ContactFull, Receiver
+from mailer.model.retention import Retention
+from mailer.store import inbox, retention
 
 LEASE_S = 300.0
 POLL_S = 5.0
@@ -26,11 +28,16 @@ log = logging.getLogger("mailer.inward")
 
 @dataclass
 class InboxWorker:
-    """Runs the walk. `arrived` is set by the door; `answered` is set when replies may wait in the outbox."""
+    """Runs the walk. `arrived` is set by the door; `answered` is set when replies may wait in the outbox.
+
+    lanes: letters dealt with at once; more than one where each may wait for somebody's name servers.
+    """
 
     receiver: Receiver
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    keep: Retention = field(default_factory=Retention)
+    lanes: int = 1
 
     async def run(self) -> None:
         """Deal with letters until cancelled, waiting while the service is locked."""
@@ -40,11 +47,21 @@ class InboxWorker:
             self.arrived.clear()
             try:
                 has_looked = has_looked or await self._release_all()
-                while await self.deal_with_next():
-                    self.answered.set()
+                await self._deal_with_all()
             except (StoreError, Locked) as error:
                 log.warning("letters wait in the inbox: %s", error)
             await _wait(self.arrived, POLL_S)
+
+    async def _deal_with_all(self) -> None:
+        """Deal with letters until none waits, in as many lanes as there are. Raises StoreError, Locked."""
+        lanes = [self._deal_in_turn() for _ in range(self.lanes)]
+        ended = await asyncio.gather(*lanes, return_exceptions=True)  # none is left behind by another's fault
+        if fault := next((one for one in ended if one is not None), None):
+            raise fault
+
+    async def _deal_in_turn(self) -> None:
+        while await self.deal_with_next():
+            self.answered.set()
 
     async def _release_all(self) -> bool:
         async with self.receiver.database.write() as tx:
@@ -60,23 +77,18 @@ class InboxWorker:
         aside = await self._try(waiting[0])
         if aside:
             metrics.count_read(is_aside=True)
-            log.warning("a letter was set aside, sealed (%s)", aside)
+            log.warning("a letter was set aside, sealed (%s): `mailer doctor` says what to do", aside)
             async with self.receiver.database.write() as tx:
                 await inbox.set_aside(tx, waiting[0].id, aside)
         return True
 
     async def purge_for_ever(self) -> None:
-        """Erase, every hour, what has run out: requests, counters, letters set aside long ago."""
+        """Erase, every hour, what has been kept long enough ([retention])."""
         while True:
             now = self.receiver.clock()
-            pending_days = timedelta(days=self.receiver.policy.pending_days)
-            old = now - timedelta(days=self.receiver.policy.aside_days)
             try:
                 async with self.receiver.database.write() as tx:
-                    await pending.purge(tx, now)
-                    await inbox.purge_aside(tx, old)
-                    await roster.erase_unanswered(tx, (now - pending_days).date())
-                    await bounces.purge(tx, now.date())
+                    await retention.purge(tx, self.keep, now)
             except StoreError as error:
                 log.warning("what has run out could not be erased: %s", error)
             await asyncio.sleep(PURGE_EVERY_S)
@@ -92,6 +104,8 @@ class InboxWorker:
         except (StoreError, Locked):
             await self._give_back(waiting, is_attempt=False)
             raise
+        except ContactFull:
+            return "contact-limit"
         except NoContact:
             return "no-contact-key"
         except SealBroken:
@@ -107,7 +121,8 @@ class InboxWorker:
         return None
 
     async def _try_again(self, waiting: inbox.Waiting, error: Exception) -> str | None:
-        log.error("a letter failed (%s, attempt %d)", type(error).__name__, waiting.attempts)  # its text may quote it
+        what = type(error).__name__  # its text may quote the letter
+        log.error("a letter failed (%s, attempt %d of %d); report it", what, waiting.attempts, MOST_ATTEMPTS)
         if waiting.attempts >= MOST_ATTEMPTS:
             return "failed"
         await self._give_back(waiting, is_attempt=True)

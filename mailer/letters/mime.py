@@ -31,6 +31,13 @@ _MESSAGE_HEAD = (
     b'\r\nContent-Type: application/octet-stream; name="encrypted.asc"'
     b'\r\nContent-Disposition: inline; filename="encrypted.asc"\r\n\r\n'
 )
+_CMS_HEAD = write_fields(
+    (
+        ("Content-Type", 'application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"'),
+        ("Content-Transfer-Encoding", "base64"),
+        ("Content-Disposition", 'attachment; filename="smime.p7m"'),
+    )
+)
 _ARMOR_HEAD = b"-----BEGIN PGP MESSAGE-----\r\n\r\n"
 _ARMOR_TAIL = b"\r\n-----END PGP MESSAGE-----\r\n"
 _ANY_BOUNDARY = b"=" * 32  # as long as each, so that a field folded with it fits
@@ -134,8 +141,7 @@ def encrypted(header: bytes, armored: bytes) -> bytes:
     Two parts, nothing but the armor in the second, its name the one by which Mailvelope finds it (RFC 3156 §4).
     Raises LetterUnusable.
     """
-    if not armored.startswith(_ARMOR_HEAD) or not armored.endswith(_ARMOR_TAIL):
-        raise LetterUnusable("Not an armored OpenPGP message.")
+    _checked_armor(armored)
     boundary = new_boundary().encode("ascii")
     delimiter = b"\r\n--" + boundary
     # one join: this runs for every subscriber, and the armor is by far the longest piece
@@ -149,6 +155,43 @@ def encrypted(header: bytes, armored: bytes) -> bytes:
     )
 
 
+def armored_text(armored: bytes) -> bytes:
+    """Return an entity whose text is nothing but an armored OpenPGP message. Raises LetterUnusable.
+
+    The charset is that of the text inside, for programs that decrypt in place.
+    """
+    head = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Transfer-Encoding", "7bit"))
+    return _entity(head, _checked_armor(armored))
+
+
+def armored_file(filename: str, armored: bytes) -> bytes:
+    """Return the entity of a file that is an armored OpenPGP message. Raises LetterUnusable."""
+    return sealed_file(filename, "application/octet-stream", _checked_armor(armored))
+
+
+def sealed_file(filename: str, content_type: str, content: bytes) -> bytes:
+    """Return the entity of an encrypted file; it alone, with what `covered` makes of it, may stand in clear."""
+    if not _FILENAME.match(filename):
+        raise LetterUnusable("An attachment's file name.")
+    is_text = content.startswith(_ARMOR_HEAD)
+    head = (
+        ("Content-Type", f'{content_type}; name="{filename}"'),
+        ("Content-Transfer-Encoding", "7bit" if is_text else "base64"),
+        ("Content-Disposition", f'attachment; filename="{filename}"'),
+    )
+    return _entity(head, content if is_text else base64.encodebytes(content).replace(b"\n", b"\r\n"))
+
+
+def covered(cover: str, file: bytes) -> bytes:
+    """Return multipart/mixed of a cover text and one encrypted file. Raises LetterUnusable unless it is ASCII.
+
+    cover: the same for all readers; other letters would tell their language.
+    """
+    if not cover.isascii():
+        raise LetterUnusable("A cover text with letters that tell a language.")
+    return multipart("mixed", [text_part(cover), file])
+
+
 def signed(payload: bytes, signature: bytes, micalg: str) -> bytes:
     """Return multipart/signed of a payload and its armored detached signature (RFC 3156 §5)."""
     head = (
@@ -157,6 +200,22 @@ def signed(payload: bytes, signature: bytes, micalg: str) -> bytes:
     )
     parameters = f'micalg={micalg}; protocol="application/pgp-signature"'
     return multipart("signed", [payload, _entity(head, signature)], parameters)
+
+
+def cms_signed(payload: bytes, signature: bytes, micalg: str) -> bytes:
+    """Return multipart/signed of a payload and its detached CMS signature, DER (RFC 8551 §3.5.3)."""
+    head = (
+        ("Content-Type", 'application/pkcs7-signature; name="smime.p7s"'),
+        ("Content-Transfer-Encoding", "base64"),
+        ("Content-Disposition", 'attachment; filename="smime.p7s"'),
+    )
+    parameters = f'protocol="application/pkcs7-signature"; micalg={micalg}'
+    return multipart("signed", [payload, _entity(head, _base64(signature))], parameters)
+
+
+def cms_enveloped(header: bytes, envelope: bytes) -> bytes:
+    """Return a whole message: `header`, then an envelope, DER, and nothing else (RFC 8551 §3.3)."""
+    return b"".join((header, _CMS_HEAD, b"\r\n", _base64(envelope)))
 
 
 def padme(length: int) -> int:
@@ -191,6 +250,16 @@ def with_preamble(entity: bytes, length: int) -> bytes:
 def new_boundary() -> str:
     """Return a boundary that no body contains: 128 random bits, hexadecimal (RFC 2046 §5.1.1)."""
     return secrets.token_hex(16)
+
+
+def _base64(octets: bytes) -> bytes:
+    return base64.encodebytes(octets).replace(b"\n", b"\r\n")
+
+
+def _checked_armor(armored: bytes) -> bytes:
+    if not armored.startswith(_ARMOR_HEAD) or not armored.endswith(_ARMOR_TAIL):
+        raise LetterUnusable("Not an armored OpenPGP message.")
+    return armored
 
 
 def _is_fragile(text: bytes) -> bool:

@@ -60,6 +60,12 @@ def templates_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "templates"
 
 
+@lru_cache(maxsize=1)
+def cover_text() -> str:
+    """Return what stands in clear above an encrypted file: ASCII, and the same in every list and language."""
+    return (templates_folder() / "cover" / "message.txt").read_text(encoding="ascii")
+
+
 @dataclass(frozen=True)
 class Wording:
     """The templates of one list: the shipped ones, and before them an admin's own in a folder of the same layout.

@@ -47,10 +47,23 @@ class DigestState(StrEnum):
 
 
 class Form(StrEnum):
-    """Of an edition as signed. LIGHT has no pictures, for providers that take no large letters."""
+    """Of an edition as it is made when its digest begins.
+
+    FULL: multipart/signed by the list's OpenPGP key. LIGHT: the same without pictures, for providers that take no large
+    letters. TEXT: the plain text, signed in each copy (formats inline and attachment). SMIME: signed by the list's
+    X.509 key. PDF: typeset, and not encrypted yet. SMIME_LIGHT, PDF_LIGHT: the same without pictures.
+    """
 
     FULL = "full"
     LIGHT = "light"
+    TEXT = "text"
+    SMIME = "smime"
+    PDF = "pdf"
+    SMIME_LIGHT = "smime-light"
+    PDF_LIGHT = "pdf-light"
+
+
+WITHOUT_PICTURES = {Form.FULL: Form.LIGHT, Form.SMIME: Form.SMIME_LIGHT, Form.PDF: Form.PDF_LIGHT}
 
 
 class DeliveryState(StrEnum):

@@ -23,6 +23,7 @@ class Automatic(StrEnum):
     DAEMON = "daemon"
     REPORT = "report"
     OURS = "ours"
+    LOOP = "loop"
 
 
 class Unreadability(StrEnum):
@@ -38,11 +39,26 @@ class Unreadability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Who handed a letter to the door by SMTP: its IP address, canonical, and the name that it gave (EHLO), or ""."""
+
+    ip: str
+    helo: str = ""
+
+    def __repr__(self) -> str:
+        return "Peer(…)"
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
-    """What SMTP said around a letter. mail_from is None for the null reverse-path `<>` (RFC 5321 §4.5.5)."""
+    """What SMTP said around a letter. mail_from is None for the null reverse-path `<>` (RFC 5321 §4.5.5).
+
+    peer: None where a mail server in front handed the letter on by LMTP over a Unix socket.
+    """
 
     mail_from: Address | None
     rcpt_to: Address
+    peer: Peer | None = None
 
     def __repr__(self) -> str:
         return "Envelope(…)"

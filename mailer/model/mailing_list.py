@@ -23,7 +23,8 @@ class MailingList:
     """A campaign's list. contact_certificate: binary OpenPGP, or None: then what is no command is set aside.
 
     formerly: addresses that the list had; mail to them still arrives. wording: a folder that overrides templates.
-    identity: the name of the one that address and display_name are of, "" for the list's own.
+    identity: the name of the one that address and display_name are of, "" for the list's own. is_shy: the display name
+    stands inside the encryption alone.
     """
 
     id: str
@@ -38,6 +39,7 @@ class MailingList:
     is_retired: bool = False
     identities: tuple[Sender, ...] = ()
     identity: str = ""
+    is_shy: bool = False
 
     @property
     def own_addresses(self) -> tuple[Address, ...]:

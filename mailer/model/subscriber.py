@@ -25,9 +25,27 @@ class State(StrEnum):
 
 
 class Method(StrEnum):
-    """How a subscriber's digests are sealed."""
+    """What a subscriber's letters are sealed with: a plain column, because it steers in which forms digests are made.
+
+    PDF: a passphrase that was handed over, or sent to their key when they asked for this form.
+    """
 
     OPENPGP = "openpgp"
+    SMIME = "smime"
+    PDF = "pdf"
+
+
+class Format(StrEnum):
+    """The form in which a reader wants letters, asked for by mail with `format …`.
+
+    PGP_MIME stands for ordinary encrypted mail: whoever has an X.509 certificate and no OpenPGP key gets S/MIME then.
+    INLINE: the armored message is the body. ATTACHMENT: it is a file. PDF: an encrypted PDF.
+    """
+
+    PGP_MIME = "pgp-mime"
+    INLINE = "inline"
+    ATTACHMENT = "attachment"
+    PDF = "pdf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +63,17 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class Drawer:
-    """What a letter to this subscriber needs. certificate: binary OpenPGP, minimal; b"" if there is none."""
+    """What a letter to this subscriber needs. certificate: binary OpenPGP, minimal. x509: DER. Empty: there is none.
+
+    fingerprint: of the one of both that letters are sealed to, or would be. passphrase: five words. Which of the three
+    is used says Subscriber.method; format is what the reader asked for and survives a change of key.
+    """
 
     certificate: bytes = b""
     fingerprint: str = ""
+    x509: bytes = b""
+    passphrase: str = ""
+    format: Format = Format.PGP_MIME
 
     def __repr__(self) -> str:
         return "Drawer(…)"

@@ -121,7 +121,11 @@ class Claims:
         jobs = await queue.notice_jobs(tx)
         await queue.adopt_strays(tx, [lane.provider for lane in self.lanes], jobs)
         for job in jobs:
-            claimed += await queue.claim(tx, self.worker, job, providers, now, self.lease_s, share)
+            if queue.is_announcement(job.removeprefix(queue.NOTICE_PREFIX)):  # to everybody, like a digest
+                for provider in providers:
+                    claimed += await self._claim_for(tx, job, provider, now, share)
+            else:
+                claimed += await queue.claim(tx, self.worker, job, providers, now, self.lease_s, share)
         return claimed
 
     async def _claim_copies(

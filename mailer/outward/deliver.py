@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from mailer import metrics
-from mailer.errors import CertificateUnusable, Locked, SealBroken, StoreError
+from mailer.errors import CertificateUnusable, Locked, SealBroken, SecretsOutdated, SmimeKeyMissing, StoreError
 from mailer.letters.seal import Open, Sealed
 from mailer.model.digest import DeliveryState
 from mailer.model.retry import GIVE_UP_AFTER_S, Answer, Outcome
@@ -34,6 +34,7 @@ from mailer.store.ledger import Entry, Ledger, Poisoned
 from mailer.store.queue import Claimed, Settlement
 
 POLL_S = 2.0
+OUTDATED_S = 600.0  # until a letter is tried again that needs a key which this process was not given
 FRESH = timedelta(seconds=1)  # a subscriber who was read longer ago is read again before anything is sent
 READ_AHEAD = 15  # those who come next are read along
 
@@ -256,6 +257,9 @@ class Deliverer:
                 return outlet.prepare(letter) if letter else Settlement(claimed, DeliveryState.SKIPPED)
         except CertificateUnusable:
             return Settlement(claimed, DeliveryState.UNUSABLE_KEY)
+        except (SecretsOutdated, SmimeKeyMissing) as error:
+            log.warning("a letter that needs a key of the list's waits: %s", error)
+            return verdict.postpone(claimed, self.clock(), OUTDATED_S)
         except (StoreError, Locked) as error:
             log.warning("deliveries wait: %s", error)
             self._is_store_down = True
@@ -272,8 +276,7 @@ class Deliverer:
         return held.entry
 
     def _verdict(self, claimed: Claimed, outcome: Outcome, relay: str) -> Settlement:
-        chance, give_up_after_s = self.chance.random(), self.pace.give_up_after_s
-        return verdict.settlement(claimed, outcome, relay, self.clock(), chance, give_up_after_s)
+        return verdict.settlement(claimed, outcome, relay, self.clock(), self.chance.random, self.pace.give_up_after_s)
 
     async def _release(self) -> None:
         with suppress(StoreError):

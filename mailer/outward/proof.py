@@ -16,6 +16,7 @@ from mailer.model.address import Address
 from mailer.model.digest import Edition
 from mailer.model.language import Language
 from mailer.model.mailing_list import MailingList
+from mailer.model.means import Means
 from mailer.outward import publish
 
 SIGNATURE_OCTETS = 2048  # protected fields, boundaries and an armored signature
@@ -37,14 +38,14 @@ def preview(edition: Edition, own: Identity, now: datetime) -> bytes:
 
 
 def copy_for(
-    reader: Address, certificate: bytes, keyring: Keyring, mailing_list: MailingList, edition: Edition, sender: str = ""
+    reader: Address, means: Means, keyring: Keyring, mailing_list: MailingList, edition: Edition, sender: str = ""
 ) -> Sealed:
-    """Return one edition for one reader who need not be a subscriber. Raises CertificateUnusable."""
+    """Return one edition for one reader who need not be a subscriber. Raises CertificateUnusable, FormUnavailable."""
     now, own = datetime.now(UTC), publish.identity(keyring, mailing_list, sender)
     return seal.seal_copy(
-        seal.sign_edition(edition, own, now),
+        seal.sign_edition(edition, own, now, seal.form_for(means)),
         recipient=reader,
-        certificate=certificate,
+        means=means,
         identity=own,
         message_id=tokens.message_id(keyring.secrets.token_key, own.address.domain, "test", os.urandom(16)),
         envelope_sender=own.address.with_detail("bounce"),

@@ -6,14 +6,15 @@ worker looks for what is to begin; whoever is first signs and plans in one trans
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mailer.crypto.keyring import Keyring
 from mailer.crypto.service_secrets import ServiceSecrets
-from mailer.errors import DigestUnusable, ListUnknown, Locked, MailerError, StoreError
+from mailer.errors import DigestUnusable, FormUnavailable, ListUnknown, Locked, MailerError, StoreError
 from mailer.letters import seal
 from mailer.letters.seal import Identity, SignedEdition
 from mailer.model.digest import DigestState, DigestStatus, Edition, Form
@@ -21,8 +22,9 @@ from mailer.model.language import Language
 from mailer.model.mailing_list import Directory, MailingList
 from mailer.model.provider import Providers
 from mailer.model.seed import Seed
+from mailer.model.subscriber import Method
 from mailer.outward import at_rest
-from mailer.store import digests, queue
+from mailer.store import digests, queue, roster
 from mailer.store.database import Database, Transaction
 from mailer.store.digests import Plan, Version
 
@@ -124,7 +126,8 @@ async def send(
     was sent already or cannot begin.
     """
     editions = await check(database, keyring, mailing_list, digest_id)
-    signed = sign(keyring, mailing_list, digest_id, editions, now)
+    forms = await _needed_forms(database, mailing_list)
+    signed = await asyncio.to_thread(sign, keyring, mailing_list, digest_id, editions, now, forms)
     async with database.write() as tx:
         await _schedule(tx, mailing_list, digest_id, plan or Plan(now, 0, now + SEND_BEFORE))
         planned = await _begin(tx, mailing_list, digest_id, signed, _Readers(providers, seeds), now)
@@ -170,20 +173,52 @@ async def begin_due(
 
 
 def sign(
-    keyring: Keyring, mailing_list: MailingList, digest_id: str, editions: Sequence[Edition], now: datetime
+    keyring: Keyring,
+    mailing_list: MailingList,
+    digest_id: str,
+    editions: Sequence[Edition],
+    now: datetime,
+    forms: Collection[Form] = (),
 ) -> dict[Version, bytes]:
     """Return each edition as signed by each of the list's identities, in each form that it has, sealed at rest.
 
     Whether a relay stands for an identity now, or a provider takes no large letters, is not asked: that may change
-    while the digest is on its way. Raises ListUnknown, Locked, LetterUnusable.
+    while the digest is on its way. forms: of those made only where somebody reads them. One that cannot be made stops
+    nobody else's letters. Raises ListUnknown, Locked, LetterUnusable.
     """
-    senders = [(name, identity(keyring, mailing_list, name)) for name in _senders(mailing_list)]
-    return {
-        version: at_rest.seal_signed(keyring.secrets, digest_id, version, seal.sign_edition(of_form, own, now))
-        for name, own in senders
-        for edition in editions
-        for version, of_form in _forms(edition, name)
-    }
+    signed = {}
+    for name in _senders(mailing_list):
+        own = identity(keyring, mailing_list, name)
+        for edition in editions:
+            for form in _forms(edition, name, forms):
+                version = Version(edition.language, name, form)
+                try:
+                    made = seal.sign_edition(edition, own, now, form)
+                except FormUnavailable as error:
+                    log.error("the digest %s has no form %s: %s", digest_id, form, error)
+                else:
+                    signed[version] = at_rest.seal_signed(keyring.secrets, digest_id, version, made)
+    return signed
+
+
+async def make_late(
+    database: Database,
+    secrets: ServiceSecrets,
+    own: Identity,
+    digest_id: str,
+    version: Version,
+    now: datetime,
+) -> SignedEdition:
+    """Return an edition in a form that nobody needed when its digest began, dated now; it is kept for the others.
+
+    Raises FormUnavailable, LetterUnusable, SealBroken, StoreError.
+    """
+    edition = (await load(database, secrets, digest_id))[version.language]
+    made = await asyncio.to_thread(seal.sign_edition, edition, own, now, version.form)
+    sealed = at_rest.seal_signed(secrets, digest_id, version, made)
+    async with database.write() as tx:
+        await digests.keep_signed(tx, digest_id, version, sealed)
+    return made
 
 
 async def load_signed(database: Database, secrets: ServiceSecrets, digest_id: str) -> dict[Version, SignedEdition]:
@@ -196,7 +231,8 @@ async def load_signed(database: Database, secrets: ServiceSecrets, digest_id: st
 def identity(keyring: Keyring, mailing_list: MailingList, sender: str = "") -> Identity:
     """Return who a list's letters are from; sender: the name of one of its identities. Raises Locked, ListUnknown."""
     shown = mailing_list.sending_as(sender)
-    return Identity(mailing_list.id, shown.address, shown.display_name, keyring.list_key(shown.id, shown.identity))
+    key, smime = keyring.list_key(shown.id, shown.identity), keyring.smime_key(shown.id, shown.identity)
+    return Identity(mailing_list.id, shown.address, shown.display_name, key, shown.is_shy, smime)
 
 
 async def _schedule(tx: Transaction, mailing_list: MailingList, digest_id: str, plan: Plan) -> None:
@@ -220,7 +256,8 @@ async def _sign_and_begin(
     if mailing_list is None:
         raise ListUnknown
     editions = await check(database, keyring, mailing_list, digest_id)
-    signed = sign(keyring, mailing_list, digest_id, editions, now)
+    forms = await _needed_forms(database, mailing_list)
+    signed = await asyncio.to_thread(sign, keyring, mailing_list, digest_id, editions, now, forms)
     async with database.write() as tx:
         planned = await _begin(tx, mailing_list, digest_id, signed, readers, now)
     if planned is not None:
@@ -256,7 +293,23 @@ def _senders(mailing_list: MailingList) -> tuple[str, ...]:
     return ("", *(one.name for one in mailing_list.identities))
 
 
-def _forms(edition: Edition, sender: str) -> Iterator[tuple[Version, Edition]]:
-    yield Version(edition.language, sender), edition
+def _forms(edition: Edition, sender: str, needed: Collection[Form]) -> Iterator[Form]:
+    yield Form.FULL
     if edition.light is not None:
-        yield Version(edition.language, sender, Form.LIGHT), replace(edition, payload=edition.light)
+        yield Form.LIGHT
+    yield Form.TEXT
+    if Form.SMIME in needed:
+        yield Form.SMIME
+        if edition.light is not None:
+            yield Form.SMIME_LIGHT
+    if Form.PDF in needed and not sender:  # typesetting takes seconds: for other senders it is done when it is needed
+        yield Form.PDF
+
+
+async def _needed_forms(database: Database, mailing_list: MailingList) -> frozenset[Form]:
+    async with database.read() as tx:
+        methods = await roster.methods(tx, mailing_list.id)
+    return frozenset(form for method, form in _FORM_OF.items() if method in methods)
+
+
+_FORM_OF = {Method.SMIME: Form.SMIME, Method.PDF: Form.PDF}

@@ -88,9 +88,8 @@ class ReplySender:
         self._gone.discard(queued.id)
         self._count(outcome, relay, is_given_up=retry_at is None)
         if outcome.answer is not Answer.ACCEPTED:
-            log.warning(
-                "a reply was not taken (%d %s)%s", outcome.code, outcome.status, "" if retry_at else "; given up"
-            )
+            what_now = "tried again" if retry_at else "given up"
+            log.warning("a reply was not taken (%d %s); %s", outcome.code, outcome.status, what_now)
 
     def _count(self, outcome: Outcome, relay: str, *, is_given_up: bool) -> None:
         if outcome.answer is Answer.ACCEPTED:
@@ -112,7 +111,7 @@ class ReplySender:
         except (StoreError, Locked):
             raise
         except Exception as error:  # noqa: BLE001 - one reply must not stop the others, nor the door beside them
-            log.error("a reply could not be sent (%s)", type(error).__name__)
+            log.error("a reply could not be sent (%s); tried again. Report it", type(error).__name__)
             return Outcome(Answer.LATER), ""
         if outcome.answer is Answer.ACCEPTED:
             self._gone.add(queued.id)

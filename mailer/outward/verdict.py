@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from mailer.errors import MailerError
@@ -14,7 +15,7 @@ log = logging.getLogger("mailer.outward")
 
 
 def settlement(
-    claimed: Claimed, outcome: Outcome, relay: str, now: datetime, chance: float, give_up_after_s: float
+    claimed: Claimed, outcome: Outcome, relay: str, now: datetime, chance: Callable[[], float], give_up_after_s: float
 ) -> Settlement:
     """Return what an answer makes of a delivery. relay: its name. chance: in [0, 1), spreads the next attempts."""
     if outcome.answer is Answer.ACCEPTED:
@@ -24,7 +25,7 @@ def settlement(
     attempts = claimed.attempts + 1
     if is_final(outcome, attempts):
         return Settlement(claimed, DeliveryState.FAILED, relay=relay, failure=outcome.failure)
-    retry_at = next_attempt(attempts, claimed.first or now, now, chance, give_up_after_s)
+    retry_at = next_attempt(attempts, claimed.first or now, now, chance(), give_up_after_s)
     state = DeliveryState.DUE if retry_at else DeliveryState.FAILED
     return Settlement(claimed, state, retry_at, relay=relay, failure=outcome.failure)
 
@@ -37,5 +38,5 @@ def postpone(claimed: Claimed, now: datetime, wait_s: float) -> Settlement:
 def set_aside(claimed: Claimed, error: Exception, relay: str) -> Settlement:
     """Return that a delivery waits for the operator to look at it, and say so; the rest goes on."""
     what = error if isinstance(error, MailerError) else type(error).__name__  # others' texts may quote a letter
-    log.error("a delivery was set aside: %s", what)
+    log.error("a delivery was set aside: %s `mailer digest retry` tries it again", what)
     return Settlement(claimed, DeliveryState.ASIDE, relay=relay)

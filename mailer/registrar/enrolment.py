@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from mailer.crypto.service_secrets import ServiceSecrets
@@ -13,8 +13,9 @@ from mailer.crypto.vault import RosterPublic
 from mailer.errors import NotEnrolled
 from mailer.model.address import Address
 from mailer.model.mailing_list import MailingList
+from mailer.model.means import means_of, with_format, with_key
 from mailer.model.provider import Providers
-from mailer.model.subscriber import Drawer, State
+from mailer.model.subscriber import Drawer, Format, Method, State
 from mailer.outward.copies import INVITATION
 from mailer.registrar.abreast import each
 from mailer.registrar.faults import Fault, Problem
@@ -122,7 +123,8 @@ async def enrol(register: Register, prepared: Sequence[Prepared], terms: Terms, 
     """
     async with register.database.write() as tx:
         held = await bulk.known(tx, [one.entrant.person for one in prepared])
-        faults = {one.line: fault for one in prepared if (fault := _fault(held, one.entrant, terms))}
+        has_smime = register.mailing_list.id in register.secrets.smime_keys
+        faults = {one.line: fault for one in prepared if (fault := _fault(held, one.entrant, terms, has_smime))}
         taken = [one.entrant for one in prepared if one.line not in faults]
         if not may_write or (faults and not terms.skip_bad):
             taken = []
@@ -150,16 +152,34 @@ async def remove(register: Register, address: Address, *, ban: bool = False) -> 
     return True
 
 
+async def lift_ban(register: Register, address: Address) -> None:
+    """Let an address that was banned, or left, join again."""
+    person = await roster.identify(register.secrets, register.mailing_list.id, address)
+    async with register.database.write() as tx:
+        await roster.forget_mark(tx, person)
+
+
 def _state(one: Applicant, terms: Terms) -> State:
     if not terms.has_consent or one.state is State.INVITED:
         return State.INVITED
-    if one.certificate is None:
+    if means_of(*_on_file(one)) is None:
         return State.SUSPENDED
     return State.PAUSED if one.state is State.PAUSED else State.ACTIVE
 
 
-def _fault(held: bulk.Known, entrant: bulk.Entrant, terms: Terms) -> Fault | None:
-    """Return why somebody cannot be taken in, by what the register holds."""
+def _on_file(one: Applicant) -> tuple[Method, Drawer]:
+    """Return what their letters are sealed with, and how: by the key, unless they want PDFs or have nothing else."""
+    method, drawer = Method.OPENPGP, Drawer(passphrase=one.passphrase)
+    if one.certificate is not None:
+        method, drawer = with_key(method, drawer, one.certificate)
+    wanted = one.format or (Format.PDF if one.passphrase and one.certificate is None else Format.PGP_MIME)
+    return with_format(drawer, wanted, one.passphrase) or (method, replace(drawer, format=wanted))
+
+
+def _fault(held: bulk.Known, entrant: bulk.Entrant, terms: Terms, has_smime: bool) -> Fault | None:
+    """Return why somebody cannot be taken in, by what the register holds. has_smime: the list has an X.509 key."""
+    if entrant.new.method is Method.SMIME and not has_smime:
+        return Fault.KEY_NOT_OFFERED
     look_up, is_invitation = entrant.person.index.look_up, entrant.new.state is State.INVITED
     state, mark = held.states.get(look_up), held.marks.get(look_up)
     if state not in (None, State.INVITED):
@@ -173,14 +193,16 @@ def _fault(held: bulk.Known, entrant: bulk.Entrant, terms: Terms) -> Fault | Non
 
 def _seal(register: Register, one: Applicant, person: Person, state: State) -> bulk.Entrant:
     today = register.clock().date()
+    method, drawer = _on_file(one)
     new = Newcomer(
         register.random(roster.ID_BYTES),
         register.random(roster.DRAWER_KEY_BYTES),
-        Drawer(one.certificate.blob, one.certificate.fingerprint) if one.certificate else Drawer(),
+        drawer,
         one.language,
         register.providers.name_of(one.address),
         one.joined if one.joined and state is not State.INVITED else today,  # an invitation runs out from today
         state,
+        method,
     )
     notice = {State.INVITED: INVITATION, State.SUSPENDED: KEY_NEEDED}.get(state)
     return bulk.seal(register.secrets, register.public, person, new, notice)

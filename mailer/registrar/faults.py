@@ -18,6 +18,8 @@ class Fault(StrEnum):
     LANGUAGE = "language"
     STATE = "state"
     DAY = "day"
+    FORMAT = "format"
+    PASSPHRASE = "passphrase"
     KEY_FILE = "key-file"
     KEY_OUTSIDE = "key-outside"
     KEY_TOO_MUCH = "key-too-much"
@@ -36,6 +38,13 @@ class Fault(StrEnum):
     KEY_SECRET = "key-secret"
     KEY_NOT_A_CERTIFICATE = "key-not-a-certificate"
     KEY_SEVERAL = "key-several"
+    KEY_NOT_YET_VALID = "key-not-yet-valid"
+    KEY_CA = "key-ca"
+    KEY_NOT_FOR_MAIL = "key-not-for-mail"
+    KEY_ELLIPTIC_CURVE = "key-elliptic-curve"
+    KEY_UNTRUSTED = "key-untrusted"
+    KEY_BROKEN = "key-broken"
+    KEY_NOT_OFFERED = "key-not-offered"
 
     @classmethod
     def of_key(cls, refusal: Refusal) -> Fault:
@@ -65,6 +74,8 @@ SENTENCES: dict[Fault, str] = {
     Fault.LANGUAGE: "that is no language of ours; there are en, zh-Hant and zh-Hans",
     Fault.STATE: "that is no state; there are active, paused, suspended and invited",
     Fault.DAY: "that is no day in the past; write it as 2026-01-31",
+    Fault.FORMAT: "that is no form of letters; there are pgp-mime, inline, attachment and pdf",
+    Fault.PASSPHRASE: "a passphrase for PDFs is five words or more in small letters, 32 characters at most",
     Fault.KEY_FILE: "the file of the key cannot be read",
     Fault.KEY_OUTSIDE: "the file of the key lies outside the folder of the CSV file; put it beside that",
     Fault.KEY_TOO_MUCH: "the key takes more time or memory to read than any honest key",
@@ -82,6 +93,13 @@ SENTENCES: dict[Fault, str] = {
     Fault.KEY_UNSUPPORTED: "the key is of a kind that we cannot use; an ordinary new one works",
     Fault.KEY_TOO_LARGE: "the key is too large; a minimal export works",
     Fault.KEY_SECRET: "that is a secret key, which nobody but its holder should have; a public key is needed",
-    Fault.KEY_NOT_A_CERTIFICATE: "that is no OpenPGP public key",
+    Fault.KEY_NOT_A_CERTIFICATE: "that is no OpenPGP public key, and no certificate for S/MIME",
     Fault.KEY_SEVERAL: "there are several keys; leave one",
+    Fault.KEY_NOT_YET_VALID: "the key is from the future; look at the clock of the machine that made it",
+    Fault.KEY_CA: "that is the certificate of a certificate authority; the person's own is needed",
+    Fault.KEY_NOT_FOR_MAIL: "the certificate is not for mail",
+    Fault.KEY_ELLIPTIC_CURVE: "the certificate's key is on an elliptic curve; for S/MIME we can use RSA alone",
+    Fault.KEY_UNTRUSTED: "the certificate comes from none of the authorities in [smime] ca_file",
+    Fault.KEY_BROKEN: "the certificate's signature is not valid; it was damaged or altered",
+    Fault.KEY_NOT_OFFERED: "the list has no X.509 key; `mailer keys smime` makes one",
 }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import textwrap
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from mailer.crypto.certificates import expiry
 from mailer.crypto.openpgp import armor_certificate
-from mailer.crypto.openpgp.expiry import expiry
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.crypto.vault import RosterKey
 from mailer.model.address import Address
 from mailer.model.certificate import grouped
 from mailer.model.language import Language
-from mailer.model.subscriber import State
+from mailer.model.means import format_of
+from mailer.model.subscriber import Drawer, State
 from mailer.registrar import sheet
 from mailer.store import roster
 from mailer.store.database import Database
@@ -110,20 +113,33 @@ async def _entries(database: Database, roster_key: RosterKey, list_id: str) -> A
 
 def _listed(one: Entry) -> Listed:
     subscriber, drawer = one.subscriber, one.drawer
-    expires = expiry(drawer.certificate) if drawer.certificate else None
+    blob = drawer.certificate or drawer.x509
+    expires = expiry(blob) if blob else None
     plain = (subscriber.state, subscriber.language, subscriber.joined)
     return Listed(one.record.address, *plain, drawer.fingerprint, expires)
 
 
+def armored(drawer: Drawer) -> str:
+    """Return the certificate that somebody's letters are sealed to, as text; "" if there is none."""
+    if drawer.certificate:
+        return armor_certificate(drawer.certificate)
+    if not drawer.x509:
+        return ""
+    lines = textwrap.wrap(base64.b64encode(drawer.x509).decode("ascii"), 64)  # RFC 7468 §3
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
+
+
 def _row(one: Entry) -> tuple[str, ...]:
     """Return one line, in the order of sheet.COLUMNS."""
-    listed, certificate = _listed(one), one.drawer.certificate
+    listed, drawer = _listed(one), one.drawer
     return (
         str(listed.address),
         listed.language,
-        armor_certificate(certificate) if certificate else "",
+        armored(drawer),
         listed.state,
         listed.joined.isoformat(),
+        format_of(one.subscriber.method, drawer),
+        drawer.passphrase,
         grouped(listed.fingerprint),
         listed.expires.date().isoformat() if listed.expires else "",
     )

@@ -14,7 +14,7 @@ from mailer.inward.verbs import LANGUAGE_NAMES
 from mailer.model.language import Language
 
 # Of these, import needs the first; the last two follow from the key and are there for people.
-COLUMNS = ("address", "language", "key", "state", "joined", "fingerprint", "expires")
+COLUMNS = ("address", "language", "key", "state", "joined", "format", "passphrase", "fingerprint", "expires")
 
 _HEADINGS = {
     **{name: name for name in COLUMNS},

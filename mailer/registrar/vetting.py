@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from mailer.crypto import words
 from mailer.errors import BadAddress, ReaderDied
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
 from mailer.model.language import Language
 from mailer.model.mailing_list import Directory
-from mailer.model.subscriber import State
+from mailer.model.subscriber import Format, State
 from mailer.registrar import sheet
 from mailer.registrar.abreast import each
 from mailer.registrar.faults import Fault, Problem
 from mailer.registrar.sheet import Row
 
 Examine = Callable[[bytes], Awaitable[tuple[Certificate | Refused, ...]]]  # inward.reader.Reader.examine
+_PASSPHRASE = re.compile("[a-z]{2,}(?: [a-z]{2,}){4,9}")  # as our cards have it: crypto/words.py
 KEY_OCTETS = 1 << 20  # a larger file is refused as too large, whatever it is
 STATES = frozenset({State.ACTIVE, State.PAUSED, State.SUSPENDED, State.INVITED})
 
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """Somebody to take in. line: in the file, from 1. state and joined: as the file says, None where it does not."""
+    """Somebody to take in. line: in the file, from 1. state, joined, format: as the file says, None where it does not.
+
+    passphrase: the words that open their PDFs; "" if there are none.
+    """
 
     line: int
     address: Address
@@ -34,6 +40,8 @@ class Applicant:
     certificate: Certificate | None = None
     state: State | None = None
     joined: date | None = None
+    format: Format | None = None
+    passphrase: str = ""
 
     def __repr__(self) -> str:
         return f"Applicant({self.line})"
@@ -90,7 +98,8 @@ class Vetting:
             raise Faulty(Fault.LANGUAGE)
         state, joined = _state(cell["state"]), self._day(cell["joined"])
         certificate = await self._certificate(cell["key"], state) if cell["key"] else None
-        return Applicant(row.line, address, language, certificate, state, joined)
+        wanted = _format(cell["format"], cell["passphrase"])
+        return Applicant(row.line, address, language, certificate, state, joined, wanted, cell["passphrase"])
 
     def _day(self, text: str) -> date | None:
         try:
@@ -102,7 +111,7 @@ class Vetting:
         return day
 
     async def _certificate(self, cell: str, state: State | None) -> Certificate | None:
-        blob = cell.encode() if "-----BEGIN PGP" in cell else await asyncio.to_thread(self._read_beside, cell)
+        blob = cell.encode() if "-----BEGIN " in cell else await asyncio.to_thread(self._read_beside, cell)
         found = await examine(self.examine, blob)
         if isinstance(found, Certificate):
             return found
@@ -154,6 +163,17 @@ def read_key_file(path: Path) -> bytes:
         raise FileNotFoundError
     with path.open("rb") as file:
         return file.read(KEY_OCTETS + 1)
+
+
+def _format(text: str, passphrase: str) -> Format | None:
+    try:
+        wanted = Format(text.lower()) if text else None
+    except ValueError:
+        raise Faulty(Fault.FORMAT) from None
+    is_as_ours = len(passphrase) <= words.LONGEST and _PASSPHRASE.fullmatch(passphrase)
+    if (passphrase or wanted is Format.PDF) and not is_as_ours:
+        raise Faulty(Fault.PASSPHRASE)
+    return wanted
 
 
 def _state(text: str) -> State | None:

@@ -69,7 +69,7 @@ async def weather(tx: Transaction, since: date) -> Sequence[Observation]:
     return [Observation(row.day, row.provider, row.outcome, row.number) for row in await tx.execute(rows)]
 
 
-async def purge(tx: Transaction, today: date) -> None:
+async def purge(tx: Transaction, today: date, weather_kept: timedelta = WEATHER_KEPT) -> None:
     """Begin anew with those whose probe did not come back in time, and erase old weather."""
     waiting = select(deliveries.c.subscriber_id).where(
         deliveries.c.job == _PROBE_JOB, deliveries.c.state.in_((DeliveryState.DUE, DeliveryState.LEASED))
@@ -79,7 +79,7 @@ async def purge(tx: Transaction, today: date) -> None:
     for subscriber_id in alive:
         await _write(tx, subscriber_id, Score())
         await _drop_probe(tx, subscriber_id)
-    await tx.execute(delete(weather_table).where(weather_table.c.day < today - WEATHER_KEPT))
+    await tx.execute(delete(weather_table).where(weather_table.c.day < today - weather_kept))
 
 
 async def _write(tx: Transaction, subscriber_id: bytes, score: Score) -> None:

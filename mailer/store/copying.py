@@ -34,6 +34,11 @@ async def copy(source: Database, target: Database, progress: Progress = lambda *
         has_home = (await tx.execute(select(traits).where(_HOME))).first() is not None
     if has_home:
         await home.check(source)
+    return await snapshot(source, target, progress)
+
+
+async def snapshot(source: Database, target: Database, progress: Progress = lambda *_: None) -> int:
+    """As `copy`, of a database that is in use, as it is at one moment. Both are open. Raises NotCopied, StoreError."""
     async with source.read() as there, target.write() as here:
         if sum([await _count(here, table) for table in metadata.sorted_tables]):
             raise NotCopied("there is something in the database that it was to be copied to. Give an empty one.")

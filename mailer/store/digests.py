@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, null, select, update
 
 from mailer.model.digest import DeliveryState, DigestState, DigestStatus, Form
 from mailer.model.language import Language
-from mailer.store import queue
+from mailer.store import queue, upsert
 from mailer.store.database import Transaction
 from mailer.store.tables import deliveries, digests, editions, seconds, signed_editions
 
@@ -109,6 +109,13 @@ async def start(tx: Transaction, digest_id: str, signed: Mapping[Version, bytes]
     return True
 
 
+async def keep_signed(tx: Transaction, digest_id: str, version: Version, sealed: bytes) -> None:
+    """Store an edition in a form that was made since its digest began; what another process kept before stays."""
+    which = {"language": version.language, "identity": version.identity, "form": version.form}
+    row = upsert.insert(tx, signed_editions).values(digest_id=digest_id, sealed=sealed, **which)
+    await tx.execute(row.on_conflict_do_nothing())
+
+
 async def set_planned(tx: Transaction, digest_id: str, planned: int) -> None:
     """Write down how many deliveries a digest has that has just been started; without any it is sent already."""
     values = {"planned": planned} if planned else {"state": DigestState.SENT}
@@ -119,6 +126,14 @@ async def hold_late(tx: Transaction, now: datetime) -> None:
     """Hold what was scheduled and has not begun in time, because no worker was running."""
     late = update(digests).where(digests.c.state == DigestState.SCHEDULED, digests.c.send_before <= seconds(now))
     await tx.execute(late.values(state=DigestState.HELD))
+
+
+async def hold_all(tx: Transaction) -> int:
+    """Hold every digest that is on its way or scheduled, and give back all leases; return how many digests."""
+    leased = update(deliveries).where(deliveries.c.state == DeliveryState.LEASED)
+    await tx.execute(leased.values(state=DeliveryState.DUE, lease_by=null()))
+    on_their_way = digests.c.state.in_((DigestState.SENDING, DigestState.SCHEDULED))
+    return (await tx.execute(update(digests).where(on_their_way).values(state=DigestState.HELD))).rowcount
 
 
 async def on_their_way(tx: Transaction, now: datetime) -> list[str]:

@@ -24,6 +24,7 @@ MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 MACHINE_ID_CHARS = 32  # machine-id(5); it may also be empty, or say "uninitialized"
 HOME = "home"
 _AT_FDCWD, _STATX_BTIME, _STATX_BYTES = -100, 0x800, 256  # statx(2)
+_NOWHERE = b"restored"  # no digest of a place
 _DOMAIN = b"mailer home 1"  # machine-id(5): only what was hashed for one purpose may be stored
 
 
@@ -38,11 +39,24 @@ async def check(database: Database) -> None:
         raise NotAtHome
 
 
+async def is_elsewhere(database: Database) -> bool:
+    """Whether the database is a copy, or was moved, and so delivers nothing; nothing is written down."""
+    known = await _known(database)
+    return known is not None and known != await _here(database)
+
+
 async def adopt(database: Database) -> None:
     """Make this place the home: from now on deliveries leave from here, and from no other copy of this file."""
     here = await _here(database)
     async with database.write() as tx:
         row = upsert.insert(tx, traits).values(name=HOME, value=here)
+        await tx.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": row.excluded.value}))
+
+
+async def hold(database: Database) -> None:
+    """Have nothing delivered from here until somebody adopts it: it was restored from a backup."""
+    async with database.write() as tx:
+        row = upsert.insert(tx, traits).values(name=HOME, value=_NOWHERE)
         await tx.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": row.excluded.value}))
 
 

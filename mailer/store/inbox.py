@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,6 +68,34 @@ async def purge_aside(tx: AsyncConnection, before: datetime) -> int:
     """Erase letters set aside that came before a moment; return how many."""
     old = delete(inbox).where(inbox.c.aside.is_not(None), inbox.c.received < int(before.timestamp() * 1000))
     return (await tx.execute(old)).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """The letters that are set aside for one reason: how many, and when the first and the last of them came."""
+
+    reason: str
+    letters: int
+    oldest: datetime
+    newest: datetime
+
+
+async def aside(tx: AsyncConnection) -> list[Aside]:
+    """Return what is set aside, by reason."""
+    columns = (inbox.c.aside, func.count(), func.min(inbox.c.received), func.max(inbox.c.received))
+    found = select(*columns).where(inbox.c.aside.is_not(None)).group_by(inbox.c.aside).order_by(inbox.c.aside)
+    rows = (await tx.execute(found)).all()
+    return [Aside(reason, number, _moment(oldest), _moment(newest)) for reason, number, oldest, newest in rows]
+
+
+async def put_back(tx: AsyncConnection, reason: str, now: datetime) -> int:
+    """Let the letters that were set aside for a reason be read again, as if for the first time; return how many."""
+    again = update(inbox).where(inbox.c.aside == reason).values(aside=None, attempts=0, due=seconds(now))
+    return (await tx.execute(again)).rowcount
+
+
+def _moment(received: int) -> datetime:
+    return datetime.fromtimestamp(received / 1000, UTC)
 
 
 async def count(tx: AsyncConnection) -> dict[str, int]:

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, or_, select, update
 
 from mailer.crypto import vault
 from mailer.errors import SealBroken
-from mailer.model.subscriber import Drawer, Record, Subscriber
+from mailer.model.subscriber import Drawer, Record, State, Subscriber
 from mailer.store.database import Database, Transaction
 from mailer.store.roster import subscriber_of
 from mailer.store.tables import roster_data_keys, subscribers
@@ -95,6 +95,13 @@ class Ledger:
             if len(rows) < BATCH:
                 return
             after = rows[-1].id
+
+    async def active_page(self, tx: Transaction, place: bytes, limit: int) -> list[tuple[bytes, Entry | Poisoned]]:
+        """Return the next active subscribers of all lists behind an id, each with its own, in the order of ids."""
+        page = select(subscribers).where(subscribers.c.id > place, subscribers.c.state == State.ACTIVE)
+        rows = (await tx.execute(page.order_by(subscribers.c.id).limit(limit))).all()
+        await self._know_keys(tx, rows)
+        return [(row.id, self._open(row)) for row in rows]
 
     async def absorb(self, tx: Transaction, ids: Sequence[bytes], *, again: bool = False) -> list[bytes]:
         """Re-encrypt the fresh records among these under the data key; return the ids of those that do not open.

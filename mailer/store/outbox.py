@@ -56,3 +56,8 @@ async def release_all(tx: AsyncConnection, now: datetime) -> None:
 async def count(tx: AsyncConnection) -> int:
     """Return how many replies wait."""
     return int((await tx.execute(select(func.count()).select_from(outbox))).scalar_one())
+
+
+async def erase_all(tx: AsyncConnection) -> None:
+    """Erase every reply that waits."""
+    await tx.execute(delete(outbox))

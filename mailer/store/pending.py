@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mailer.crypto import tokens, vault
 from mailer.crypto.service_secrets import ServiceSecrets
 from mailer.model.address import Address
+from mailer.model.card import Card
 from mailer.model.certificate import Certificate
 from mailer.model.command import Verb
 from mailer.model.language import Language
 from mailer.model.request import Request
+from mailer.model.subscriber import Format
 from mailer.store.roster import Person
 from mailer.store.tables import counters, requests, seconds
 from mailer.store.upsert import insert
@@ -59,13 +62,45 @@ async def drop_all_of(tx: AsyncConnection, look_up: bytes) -> None:
 
 async def take(tx: AsyncConnection, look_up: bytes, what: str, day: str, limit: int, expires: datetime) -> bool:
     """Count one use of `what` on `day` by one person; return False, counting nothing, where the limit is reached."""
-    key = hashlib.sha256(b"mailer/1/counter" + look_up + f"{len(what)}:{what}{day}".encode()).digest()
+    key = _counter_key(look_up, what, day)
     if limit <= 0:
         return False
     first = insert(tx, counters).values(key=key, used=1, expires=seconds(expires))
     more, is_left = {"used": counters.c.used + 1}, counters.c.used < limit
     counted = first.on_conflict_do_update(index_elements=["key"], set_=more, where=is_left).returning(counters.c.used)
     return (await tx.execute(counted)).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of what is limited: by whom (32 bytes, keyed), of what, and how often that may be in one period."""
+
+    limit: str
+    who: bytes
+    what: str
+    most: int
+
+    def __repr__(self) -> str:
+        return f"Use({self.limit})"
+
+
+async def take_all(tx: AsyncConnection, uses: Sequence[Use], day: str, expires: datetime) -> Use | None:
+    """Count all of these uses, or none of them: then return the one whose limit is reached."""
+    for number, use in enumerate(uses):
+        if not await take(tx, use.who, use.what, day, use.most, expires):
+            for taken in uses[:number]:
+                await _give_back(tx, taken, day)
+            return use
+    return None
+
+
+async def _give_back(tx: AsyncConnection, use: Use, day: str) -> None:
+    key = _counter_key(use.who, use.what, day)
+    await tx.execute(update(counters).where(counters.c.key == key).values(used=counters.c.used - 1))
+
+
+def _counter_key(who: bytes, what: str, day: str) -> bytes:
+    return hashlib.sha256(b"mailer/1/counter" + who + f"{len(what)}:{what}{day}".encode()).digest()
 
 
 async def purge(tx: AsyncConnection, now: datetime) -> None:
@@ -82,6 +117,9 @@ def seal_request(secrets: ServiceSecrets, person: Person, request: Request, toke
         "language": request.language,
         "new_address": str(request.new_address) if request.new_address else "",
         "is_second_step": request.is_second_step,
+        "format": request.format,
+        "card": _card_to_json(request.card) if request.card else None,
+        "also": list(request.also),
         "certificate": _certificate_to_json(certificate) if certificate else None,
     }
     where = (person.list_id, request.verb)
@@ -101,7 +139,18 @@ def open_request(secrets: ServiceSecrets, stored: Pending, token: str) -> Reques
         certificate=_certificate_from_json(fields["certificate"]) if fields["certificate"] else None,
         new_address=Address.parse(fields["new_address"]) if fields["new_address"] else None,
         is_second_step=fields["is_second_step"],
+        format=Format(fields["format"]) if fields["format"] else None,
+        card=_card_from_json(fields["card"]) if fields["card"] else None,
+        also=tuple(map(Verb, fields["also"])),
     )
+
+
+def _card_to_json(card: Card) -> dict[str, str]:
+    return {"mark": card.mark.hex(), "words": card.words, "language": card.language}
+
+
+def _card_from_json(fields: dict[str, str]) -> Card:
+    return Card(bytes.fromhex(fields["mark"]), fields["words"], Language(fields["language"]))
 
 
 def _certificate_to_json(certificate: Certificate) -> dict[str, object]:

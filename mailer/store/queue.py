@@ -16,16 +16,31 @@ from sqlalchemy import bindparam, case, delete, func, insert, literal, null, sel
 
 from mailer.model.digest import DeliveryState, Tally
 from mailer.model.failure import Failure
-from mailer.model.subscriber import State
+from mailer.model.subscriber import Method, State
 from mailer.store import upsert
 from mailer.store.chance import below
 from mailer.store.database import Transaction
-from mailer.store.tables import deliveries, seconds, subscribers, tallies
+from mailer.store.tables import deliveries, seconds, subscribers, tallies, traits
 
 NOTICE_PREFIX = "notice/"
+KEY_EXPIRES = "key-expires"  # the kind of notice that warns
+ANNOUNCEMENT = "list-key-"  # of a new list key; behind it stands how its fingerprint begins
 _BEHIND_NOTICES = "notice0"  # "0" comes next after "/"
 _OPEN = (DeliveryState.DUE, DeliveryState.LEASED)
 SHUFFLED_S = 3600  # due times are drawn from so long before the beginning, so that the order is another each time
+
+
+def is_announcement(kind: str) -> bool:
+    """Return whether a kind of notice announces a list key."""
+    return kind.startswith(ANNOUNCEMENT)
+
+
+def is_kept(kind: str) -> bool:
+    """Return whether it stays on record who got notices of this kind, so that none gets it twice.
+
+    Of the others it would tell whose key runs out when; they are planned once in another way (rounds, traits).
+    """
+    return kind != KEY_EXPIRES and not is_announcement(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +108,32 @@ async def add_notice(tx: Transaction, kind: str, subscriber_id: bytes, list_id: 
     await tx.execute(upsert.insert(tx, deliveries).from_select(_PLANNED, one).on_conflict_do_nothing())
 
 
+async def announce(tx: Transaction, kind: str, list_id: str, now: datetime, former: str) -> int | None:
+    """Plan a notice for each active reader with an OpenPGP key, in random order; return how many, None if it was done.
+
+    It is done once, ever. former: the kind that this one makes pointless; what waits of it is dropped.
+    """
+    mark = upsert.insert(tx, traits).values(name=kind, value=b"").on_conflict_do_nothing()
+    if not (await tx.execute(mark)).rowcount:
+        return None
+    await drop_open(tx, NOTICE_PREFIX + former)
+    due = literal(seconds(now) - SHUFFLED_S) + below(SHUFFLED_S)
+    readers = (subscribers.c.list_id == list_id) & (subscribers.c.state == State.ACTIVE)
+    planned = _planned(NOTICE_PREFIX + kind, subscribers.c.provider, due)
+    of_openpgp = planned.where(readers, subscribers.c.method == Method.OPENPGP)
+    return (await tx.execute(insert(deliveries).from_select(_PLANNED, of_openpgp))).rowcount
+
+
+async def is_announced(tx: Transaction, kind: str) -> bool:
+    """Return whether `announce` was done for this kind."""
+    return (await tx.execute(select(traits.c.name).where(traits.c.name == kind))).first() is not None
+
+
 async def drop_notices(tx: Transaction, subscriber_id: bytes) -> None:
     """Forget which notices somebody got, so that the next occasion is told again."""
-    of_them = deliveries.c.subscriber_id == subscriber_id
-    await tx.execute(delete(deliveries).where(of_them, deliveries.c.job.startswith(NOTICE_PREFIX)))
+    of_them = (deliveries.c.subscriber_id == subscriber_id) & deliveries.c.job.startswith(NOTICE_PREFIX)
+    about_list_key = deliveries.c.job.startswith(NOTICE_PREFIX + ANNOUNCEMENT)  # still to be told, whatever their key
+    await tx.execute(delete(deliveries).where(of_them, ~about_list_key))
 
 
 async def drop_open(tx: Transaction, job: str) -> int:
@@ -207,7 +244,8 @@ async def settle(tx: Transaction, worker: str, settlements: Sequence[Settlement]
     ended: dict[tuple[str, DeliveryState, str, str], list[bytes]] = defaultdict(list)
     kept = []
     for one in settlements:
-        if one.state in (DeliveryState.DUE, DeliveryState.ASIDE) or one.claimed.notice is not None:
+        notice = one.claimed.notice
+        if one.state in (DeliveryState.DUE, DeliveryState.ASIDE) or (notice is not None and is_kept(notice)):
             kept.append(one)
         else:
             how = (one.claimed.job, one.state, one.relay, one.failure or "")

@@ -68,10 +68,17 @@ class Newcomer:
 
     @classmethod
     def draw(
-        cls, random: Callable[[int], bytes], drawer: Drawer, language: Language, provider: str, joined: date
+        cls,
+        random: Callable[[int], bytes],
+        drawer: Drawer,
+        language: Language,
+        provider: str,
+        joined: date,
+        method: Method = Method.OPENPGP,
     ) -> Newcomer:
         """Return a newcomer with a random id and drawer key."""
-        return cls(random(ID_BYTES), random(DRAWER_KEY_BYTES), drawer, language, provider, joined)
+        who = (random(ID_BYTES), random(DRAWER_KEY_BYTES))
+        return cls(*who, drawer, language, provider, joined, method=method)
 
     def __repr__(self) -> str:
         return "Newcomer(…)"
@@ -166,6 +173,24 @@ async def put_in_drawer(tx: AsyncConnection, found: Found, drawer: Drawer) -> No
     await tx.execute(_one(one.id).values(drawer=vault.seal_drawer(drawer, found.drawer_key, one.list_id, one.id)))
 
 
+async def alter_drawer(
+    tx: AsyncConnection, found: Found, alter: Callable[[Method, Drawer], tuple[Method, Drawer]]
+) -> None:
+    """Change drawer and method as they stand now, the row locked: another letter may have done so since the look-up.
+
+    Raises SealBroken.
+    """
+    one = found.subscriber
+    row = select(subscribers.c.method, subscribers.c.drawer).where(subscribers.c.id == one.id).with_for_update()
+    held = (await tx.execute(row)).one_or_none()
+    if held is None:
+        return
+    drawer = vault.open_drawer(held.drawer, found.drawer_key, one.list_id, one.id)
+    method, drawer = alter(Method(held.method), drawer)
+    sealed = vault.seal_drawer(drawer, found.drawer_key, one.list_id, one.id)
+    await tx.execute(_one(one.id).values(method=method, drawer=sealed))
+
+
 async def set_state(tx: AsyncConnection, subscriber_id: bytes, state: State) -> None:
     """Write where a subscriber stands."""
     await tx.execute(_one(subscriber_id).values(state=state))
@@ -232,6 +257,12 @@ async def count(tx: AsyncConnection, list_id: str) -> dict[tuple[str, str], int]
     by = (subscribers.c.state, subscribers.c.language)
     rows = await tx.execute(select(*by, func.count()).where(subscribers.c.list_id == list_id).group_by(*by))
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def methods(tx: AsyncConnection, list_id: str) -> frozenset[Method]:
+    """Return what the letters of a list's subscribers are sealed with; of those who were invited, too."""
+    rows = await tx.execute(select(subscribers.c.method).where(subscribers.c.list_id == list_id).distinct())
+    return frozenset(Method(row.method) for row in rows)
 
 
 async def _erase_rows(tx: AsyncConnection, which: ColumnElement[bool]) -> int:

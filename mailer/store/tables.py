@@ -90,12 +90,38 @@ requests = Table(  # what waits for a confirmation
     sqlite_with_rowid=False,
 )
 
+invitations = Table(  # cards that were not used yet; erased when they are, so nothing says who came by which
+    "invitations",
+    metadata,
+    Column("mark", LargeBinary(16), primary_key=True),  # of the code, which itself is stored nowhere
+    Column("list_id", String(32), nullable=False),
+    Column("batch", String(8), nullable=False),  # printed together
+    Column("number", Integer, nullable=False),  # of the card in its batch
+    Column("language", String(8), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the reading passphrase, under a key that needs the code
+    Column("made", Date, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    UniqueConstraint("list_id", "batch", "number", name="uq_invitations_batch_number"),
+    Index("ix_invitations_expires", "expires"),
+    sqlite_with_rowid=False,
+)
+
 suppressions = Table(  # who left or was banned, so that no import brings them back
     "suppressions",
     metadata,
     Column("list_id", String(32), nullable=False),
     Column("mark", LargeBinary(32), nullable=False),
     Column("kind", String(8), nullable=False),
+    Column("day", Date, nullable=False),
+    PrimaryKeyConstraint("list_id", "mark"),
+    sqlite_with_rowid=False,
+)
+
+forgotten = Table(  # who asked to be forgotten, until that stands beside the backups that still hold them
+    "forgotten",
+    metadata,
+    Column("list_id", String(32), nullable=False),
+    Column("mark", LargeBinary(32), nullable=False),
     Column("day", Date, nullable=False),
     PrimaryKeyConstraint("list_id", "mark"),
     sqlite_with_rowid=False,
@@ -168,7 +194,7 @@ signed_editions = Table(  # as signed, once for each identity, in the forms that
     Column("digest_id", String(32), nullable=False),
     Column("language", String(8), nullable=False),
     Column("identity", String(32), nullable=False),  # "" for the list's own address
-    Column("form", String(12), nullable=False),  # "full", or "light" where a provider takes no large letters
+    Column("form", String(12), nullable=False),  # one of model.digest.Form
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("digest_id", "language", "identity", "form"),
     sqlite_with_rowid=False,
@@ -240,10 +266,34 @@ sightings = Table(  # copies that arrived in the organisers' own mailboxes
     sqlite_with_rowid=False,
 )
 
-traits = Table(  # what this database knows of itself: "home", the machine and file that it belongs to
+rounds = Table(  # how far the deliverers have come with what is done to the whole register once a day
+    "rounds",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("before", BigInteger, nullable=False),  # the moment of the last round: this one looks at what came since
+    Column("moment", BigInteger, nullable=False),  # of this round
+    Column("place", LargeBinary(12)),  # the subscriber up to whom it has come; null: it has ended
+    Column("due", BigInteger, nullable=False),  # the next page, or round
+    sqlite_with_rowid=False,
+)
+
+traits = Table(  # what this database knows of itself: "home", the machine and file that it belongs to; and which list
+    # keys were announced ("list-key-…")
     "traits",
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(  # what organisers and admins did; each entry holds a digest of itself and of the one before
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),  # the machine's user
+    Column("action", String(64), nullable=False),
+    Column("about", String(255), nullable=False),  # ids of digests and lists
+    Column("digest", LargeBinary(32), nullable=False),
     sqlite_with_rowid=False,
 )

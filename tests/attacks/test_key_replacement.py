@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from mailer.crypto import openpgp
 from mailer.model.address import Address
 from mailer.model.subscriber import State
 from mailer.store import roster
+from tests.conftest import Gnupg
 from tests.conversations import post
-from tests.conversations.stage import revoked
+from tests.conversations.stage import Holder, expiring, revoked
 from tests.house import LIST, House, Person, open_house, reply_to
 
 ADA, MALLORY = "ada@reader.example", "mallory@evil.example"
@@ -145,19 +147,54 @@ async def test_a_signed_letter_sent_again_changes_nothing_a_second_time(tmp_path
         assert await house.write(to_second) == [] and await has_key_of(house, ada)
 
 
-async def test_an_older_copy_of_the_key_on_file_does_not_come_back_without_an_answer(tmp_path: Path) -> None:
-    """It has the same fingerprint, but may have a subkey that its owner has given up."""
+def pasted(certificate: bytes) -> bytes:
+    """A letter in Ada's name, signed by nobody, with a certificate in its text."""
+    head = f"From: {ADA}\r\nTo: {LIST}\r\nSubject: my key\r\nContent-Type: text/plain\r\n\r\n".encode()
+    return head + post.with_crlf(post.armored(certificate))
+
+
+async def test_an_older_copy_of_the_key_on_file_changes_nothing(tmp_path: Path) -> None:
+    """Ada extended her key; whoever sends what it was like before does not shorten it again."""
     async with open_house(tmp_path / "instance") as house:
         ada = Person.with_key(ADA)
-        assert ada.key is not None
-        older = ada.key.extract_certificate().set_expiration(house.clock.moment.replace(year=2090), ada.key.certifier())
-        await house.join(ada)
+        older = expiring(ada, house.clock() + timedelta(days=30))
+        newer = expiring(older, house.clock() + timedelta(days=900))
+        await house.join(newer)
         before = (await found(house)).drawer.certificate
-        pasted = post.with_crlf(post.armored(bytes(older)))
-        head = f"From: {ADA}\r\nTo: {LIST}\r\nSubject: my key\r\nContent-Type: text/plain\r\n\r\n".encode()
-        [question] = await house.write(head + pasted)
-        assert "+confirm-" in reply_to(question)
+        [answer] = await house.write(pasted(older.certificate))
+        assert post.subject_for(answer, ada) == "We use this key from now on"
         assert (await found(house)).drawer.certificate == before
+
+
+async def test_a_key_that_only_goes_on_longer_is_taken_without_a_question(tmp_path: Path) -> None:
+    """The control for the test above: nobody but Ada's own key can have signed that."""
+    async with open_house(tmp_path / "instance") as house:
+        ada = expiring(Person.with_key(ADA), house.clock() + timedelta(days=30))
+        await house.join(ada)
+        await house.write(pasted(expiring(ada, house.clock() + timedelta(days=900)).certificate))
+        house.clock.pass_(days=100)
+        assert openpgp.is_usable((await found(house)).drawer.certificate, house.clock()) is None
+
+
+async def test_a_subkey_that_was_given_up_does_not_come_back_without_an_answer(tmp_path: Path, gnupg: Gnupg) -> None:
+    """Ada lost a subkey, revoked it and told us so; somebody who has it sends the key as it was before."""
+    async with open_house(tmp_path / "instance") as house:
+        made = house.clock() - timedelta(days=2)
+        name = gnupg.make_key(ADA, made=made)
+        gnupg.run("--quick-add-key", name, "cv25519", "encr", "0", at=made)
+        before = gnupg.certificate(name)
+        gnupg.run("--command-fd", "0", "--edit-key", name, stdin=b"key 2\nrevkey\ny\n0\n\ny\nsave\n")
+        ada = Holder(ADA, blob=gnupg.certificate(name))
+        [question] = await house.write(pasted_to_join(ada.certificate))
+        await house.write(Person(ADA).letter("Re: [...]", "ok"), to=reply_to(question))
+        kept = (await found(house)).drawer.certificate
+        [question] = await house.write(pasted(before))
+        assert "+confirm-" in reply_to(question)
+        assert (await found(house)).drawer.certificate == kept
+
+
+def pasted_to_join(certificate: bytes) -> bytes:
+    return pasted(certificate).replace(b"Subject: my key", b"Subject: subscribe")
 
 
 async def test_a_revocation_by_somebody_else_does_not_silence_a_subscriber(tmp_path: Path) -> None:

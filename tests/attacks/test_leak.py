@@ -10,6 +10,7 @@ import base64
 import json
 import logging
 import quopri
+import re
 import smtplib
 import subprocess
 import sys
@@ -27,9 +28,11 @@ import pytest
 
 from mailer.cli.serve import CHATTY
 from mailer.crypto.transit import TransitKey, TransitPublic
+from mailer.letters import mime
 from mailer.store import inbox
 from mailer.store.database import Database
 from mailer.store.ledger import Entry
+from tests import opening
 from tests.attacks.search import Leak, Plants
 from tests.house import LIST, ROSTER, SERVICE, House, Person, new_key, open_house, reply_to
 from tests.walks.crowd import publish_digest
@@ -131,7 +134,7 @@ def test_a_letter_may_name_its_recipient_and_nobody_else() -> None:
 
 # --- A session -------------------------------------------------------------------------------------------------------
 
-NAMES = ["Ada Plantagenet-Lovelace", "陳植入大文", "王植入小明"]
+NAMES = ["Ada Plantagenet-Lovelace", "陳植入大文", "王植入小明", "Dora Plantagenet-Babbage"]
 SUBJECT, TEXT = "Zanzibar rendezvous postponed", "The kumquat orchard opens at midnight."
 DIGEST_SUBJECT, DIGEST_TEXT = "Quixotic hinterland bulletin", "Seventeen bicycles were returned to Ouagadougou."
 CHINESE_TEXT = "植入的消息：十七輛自行車已經歸還。"
@@ -251,12 +254,14 @@ async def test_a_whole_session_leaves_nobodys_name_anywhere(
 ) -> None:
     async with session(tmp_path, temporary) as here:
         house = here.house
-        ada, chen, wang = people = [
+        ada, chen, wang, dora = people = [
             here.meet(Person.with_key(f"{name}.kumquat@reader-{name}.example"), full)
-            for name, full in zip(("ada", "chen", "wang"), NAMES, strict=True)
+            for name, full in zip(("ada", "chen", "wang", "dora"), NAMES, strict=True)
         ]
-        for person, name, verb in zip(people, NAMES, ("subscribe", "訂閱", "订阅"), strict=True):
+        for person, name, verb in zip(people, NAMES, ("subscribe", "訂閱", "订阅", "join"), strict=True):
             await join(here, person, name, verb)
+        for person, wanted in ((ada, "format inline"), (chen, "改用附件"), (dora, "format pdf")):
+            await choose(here, person, wanted)
 
         await change_key(here, ada)
         await change_address(here, ada, here.meet(Person("ada.elsewhere@other-place.example")))
@@ -285,6 +290,16 @@ async def test_a_whole_session_leaves_nobodys_name_anywhere(
         assert here.found == []
         assert len(house.far.letters) > 20 and len(here.tokens) >= 6 and len(here.keys) > 20
         assert any(record.name.startswith("mailer") for record in talkative.records)
+
+
+async def choose(here: Session, person: Person, wanted: str) -> None:
+    """Have a person's letters come in another form; the words for PDFs are planted, too."""
+    [question] = await here.house.write(person.letter(wanted))
+    [told] = await here.house.write(person.letter("Re: [...]", "ok"), to=reply_to(question))
+    words = re.search(r"^  ([a-z]+(?: [a-z]+){4})\r?$", person.read(told), re.MULTILINE)
+    if words:
+        person.words = words[1]
+        here.texts.add(person.words)
 
 
 async def change_key(here: Session, person: Person) -> None:
@@ -347,7 +362,9 @@ async def send_digest(here: Session) -> None:
     await publish_digest(here.house, "d1", english, chinese)
     here.look("published")
     letters = await here.house.deliver()
-    assert len(letters) == 5  # three who are active, and two invitations
+    assert len(letters) == 6  # four who are active, and two invitations
+    forms = {opening.form_of(letter.content) for letter in letters if b"List-Unsubscribe" in letter.content}
+    assert forms == set(opening.Form) - {opening.Form.CLEAR, opening.Form.SMIME}  # which is in test_leak_smime
     for letter in letters:
         if b"List-Unsubscribe" in letter.content:
             token = letter.content.split(b"+unsubscribe-")[1].split(b"@")[0].replace(b"\r\n ", b"")
@@ -391,7 +408,7 @@ async def meet_trouble(here: Session, person: Person) -> None:
 
 async def plant_what_the_register_holds(here: Session) -> None:
     entries = [entry async for entry in here.house.deliverer.ledger.read_all(here.house.database, "news")]
-    assert len(entries) == 4
+    assert len(entries) == 5
     for number, entry in enumerate(entries):
         assert isinstance(entry, Entry)
         here.keys[f"drawer key {number}"] = entry.record.drawer_key
@@ -402,7 +419,7 @@ async def plant_what_the_register_holds(here: Session) -> None:
 # --- A leak is found in a session too --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["database", "temporary", "log", "digest", "reply"])
+@pytest.mark.parametrize("where", ["database", "temporary", "log", "digest", "reply", "cover of a file", "text"])
 async def test_a_leak_that_a_session_plants_is_found(
     tmp_path: Path,
     temporary: Path,
@@ -414,13 +431,18 @@ async def test_a_leak_that_a_session_plants_is_found(
         ada = here.meet(Person.with_key("ada.kumquat@reader.example"), NAMES[0])
         _make_a_leak(where, here, monkeypatch)
         await join(here, ada, NAMES[0], "subscribe")
+        if where in FORM_OF_LEAK:
+            await choose(here, ada, FORM_OF_LEAK[where])
         await publish_digest(here.house, "d1", f"---\nsubject: {DIGEST_SUBJECT}\nlanguage: en\n---\n\n{DIGEST_TEXT}\n")
         assert len(await here.house.deliver()) == 1
         here.look("at the end")
         here.look_at_the_end(talkative.records)
         assert here.found
-        expected = {"database": "mailer.db", "temporary": "tmp", "log": "log ", "digest": "letter", "reply": "letter"}
-        assert all(leak.place.startswith(expected[where]) for _, leak in here.found), here.found
+        expected = {"database": "mailer.db", "temporary": "tmp", "log": "log "}
+        assert all(leak.place.startswith(expected.get(where, "letter")) for _, leak in here.found), here.found
+
+
+FORM_OF_LEAK = {"cover of a file": "format attachment", "text": "format inline"}
 
 
 def _make_a_leak(where: str, here: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,6 +469,11 @@ def _make_a_leak(where: str, here: Session, monkeypatch: pytest.MonkeyPatch) -> 
     elif where == "log":
         here.house.door._accept = tell_the_log  # type: ignore[assignment]
     elif where == "digest":
-        monkeypatch.setattr("mailer.letters.seal.OUTER_SUBJECT", DIGEST_SUBJECT)
+        monkeypatch.setattr("mailer.letters.seal.identity.OUTER_SUBJECT", DIGEST_SUBJECT)
+    elif where == "cover of a file":
+        monkeypatch.setattr("mailer.letters.seal.attachment.cover_text", lambda: f"{DIGEST_SUBJECT}\n")
+    elif where == "text":
+        armored_text = mime.armored_text
+        monkeypatch.setattr(mime, "armored_text", lambda armored: armored_text(armored) + f"{DIGEST_TEXT}\r\n".encode())
     else:
-        monkeypatch.setattr("mailer.letters.seal.OUTER_SUBJECT", NAMES[0])
+        monkeypatch.setattr("mailer.letters.seal.identity.OUTER_SUBJECT", NAMES[0])

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 
-from mailer.inward.door import Door, DoorSettings
+from mailer.inward.door import Door, DoorSettings, Limits
 from mailer.model.address import Address
 from mailer.model.letter import Envelope
 
@@ -20,6 +20,7 @@ NEWS = Address("news", "lists.example")
 BEGIN = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<news@lists.example>\r\nDATA\r\n"
 SMUGGLED = b"MAIL FROM:<organiser@lists.example>\r\nRCPT TO:<news@lists.example>\r\nDATA\r\nSubject: smuggled\r\n"
 END = b"\r\n.\r\n"
+PATIENT = Limits(errors=10**6)  # one connection tries hundreds of letters
 FALSE_ENDS = [
     b"\n.\n",
     b"\n.\r\n",
@@ -53,7 +54,7 @@ class Inbox:
 async def door_and_peer(
     inbox: Inbox, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    settings = DoorSettings((("127.0.0.1", 0),), "door.example", 100_000, 10, 10, 10, 20.0, tls=tls)
+    settings = DoorSettings((("127.0.0.1", 0),), "door.example", 100_000, 10, 10, 10, 20.0, tls=tls, limits=PATIENT)
     async with Door(settings, {NEWS}.__contains__, inbox.accept) as door:
         reader, writer = await asyncio.open_connection(*door.addresses[0])
         writer.write(b"EHLO x\r\n")

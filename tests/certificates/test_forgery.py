@@ -175,10 +175,10 @@ def test_a_signature_that_will_expire_ends_the_certificates_life() -> None:
         assert openpgp.is_usable(verdict.blob, NOW + 11 * DAY) is then
 
 
-def test_subkeys_without_key_flags_or_made_in_the_future_are_unsupported() -> None:
+def test_subkeys_without_key_flags_are_unsupported_and_those_made_in_the_future_not_yet_valid() -> None:
     key, future = subkey(), Key(NOW + DAY, CV25519)
     assert reason(base().subkey(key).bind(key)) is Refusal.UNSUPPORTED
-    assert reason(base().subkey(future).bind(future, ENCRYPTS, created=NOW + DAY)) is Refusal.UNSUPPORTED
+    assert reason(base().subkey(future).bind(future, ENCRYPTS, created=NOW + DAY)) is Refusal.NOT_YET_VALID
 
 
 def test_a_subkey_on_an_unknown_curve_is_unsupported() -> None:

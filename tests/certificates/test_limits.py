@@ -46,10 +46,23 @@ def reason(blob: bytes) -> Refusal | None:
     return verdict.reason if isinstance(verdict, Refused) else None
 
 
-def test_strangers_signatures_are_dropped() -> None:
+def test_megabytes_of_strangers_signatures_cost_nothing() -> None:
     forge = base()
-    strangers = [Key(MADE) for _ in range(20)]
-    forge.packets[3:3] = [strangers[number % 20].sign(0x10, b"", MADE) for number in range(1900)]
+    strangers = [Key(MADE).sign(0x10, b"", MADE, [subpacket(20, bytes(180))]) for _ in range(20)]
+    flood = b"".join(strangers) * 1_000
+    blob = b"".join(forge.packets[:3]) + flood + b"".join(forge.packets[3:])
+    assert len(blob) > 5_000_000
+    (verdict,) = timed(blob)
+    assert isinstance(verdict, Certificate)
+    assert len(verdict.blob) < 500
+    armored = openpgp.armor_certificate(bytes(base())).encode() + b"\n" * 1_000_000
+    assert reason(armored) is None
+
+
+def test_strangers_signatures_of_version_3_are_dropped_too() -> None:
+    forge = base()
+    old = packet(2, b"\x03\x05\x10" + bytes(4) + b"stranger" + b"\x01\x02ab\x00\x08\xff")
+    forge.packets[3:3] = [old] * 5000
     (verdict,) = timed(bytes(forge))
     assert isinstance(verdict, Certificate)
     assert len(verdict.blob) < 500
@@ -57,14 +70,18 @@ def test_strangers_signatures_are_dropped() -> None:
 
 def test_more_packets_than_anybody_has_are_refused() -> None:
     forge = base()
-    forge.packets += [Key(MADE).sign(0x10, b"", MADE)] * 2000
+    forge.packets += [liar(forge.primary).sign(0x10, b"", MADE)] * 2000
     assert reason(bytes(forge)) is Refusal.TOO_LARGE
     assert reason(b"\xc2\x00" * 100_000) is Refusal.TOO_LARGE
 
 
 def test_more_octets_than_anybody_has_are_refused() -> None:
-    assert reason(bytes(base()) + bytes(1 << 20)) is Refusal.TOO_LARGE
+    assert reason(bytes(base()) + bytes(8 << 20)) is Refusal.TOO_LARGE
     assert reason(b"\x00" * 20_000_000) is Refusal.TOO_LARGE
+
+
+def test_more_certificates_than_anybody_needs_are_refused() -> None:
+    assert reason(certificates(201)) is Refusal.TOO_LARGE
 
 
 def test_a_photograph_of_half_a_megabyte_is_dropped() -> None:

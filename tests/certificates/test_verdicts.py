@@ -266,15 +266,15 @@ def test_what_is_no_certificate_is_called_so(blob: bytes) -> None:
     assert reason(blob) is Refusal.NOT_A_CERTIFICATE
 
 
-def test_a_bare_key_and_one_without_user_ids_are_not_certificates() -> None:
+def test_a_bare_key_and_one_whose_subkeys_say_nothing_of_their_use_are_not_certificates() -> None:
     key = Key(NOW - DAY, CV25519)
     assert reason(bytes(Forge(NOW - DAY))) is Refusal.NOT_A_CERTIFICATE
     assert reason(bytes(Forge(NOW - DAY).subkey(key).bind(key))) is Refusal.NOT_A_CERTIFICATE
 
 
-def test_a_key_from_the_future_is_unsupported(gnupg: Gnupg) -> None:
+def test_a_key_from_the_future_is_not_yet_valid(gnupg: Gnupg) -> None:
     fingerprint = gnupg.make_key("reader@example.org", made=NOW + 2 * DAY)
-    assert reason(gnupg.certificate(fingerprint)) is Refusal.UNSUPPORTED
+    assert reason(gnupg.certificate(fingerprint)) is Refusal.NOT_YET_VALID
 
 
 def test_several_certificates_get_a_verdict_each(gnupg: Gnupg) -> None:

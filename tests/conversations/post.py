@@ -13,6 +13,7 @@ from pathlib import Path
 import pysequoia
 from pysequoia import Cert, PySigner, SignatureMode
 
+from tests import opening, x509_people
 from tests.house import Person, new_key
 from tests.walks.far_server import Received
 
@@ -27,19 +28,35 @@ def write(sender: Person, to: str, fields: Mapping[str, str], text: str, people:
     """
     key = fields.get("Key", "")
     entity = _entity(sender, key, text, people)
-    if "Signed" in fields:
+    if isinstance(sender, x509_people.Holder):
+        entity = _as_smime(sender, entity, fields)
+    elif "Signed" in fields:
         entity = sign(entity, signer_of(people[fields["Signed"].removeprefix("by ")]))
-    if "Sealed" in fields:
+    if fields.get("Sealed", "").startswith("to ") and "S/MIME" not in fields["Sealed"]:
         entity = encrypt(entity, people[fields["Sealed"].removeprefix("to ")].certificate)
     outer = EmailMessage(policy=policy.SMTP)
     outer["From"], outer["To"], outer["Date"] = sender.address, to, datetime.now(UTC)
     outer["Message-ID"] = f"<{next(_numbers)}@client.example>"
     for name, value in fields.items():
-        if name not in ("Key", "Signed", "Sealed"):
+        if name not in ("Key", "Signed", "Sealed", "Certificate"):
             outer[name] = value
     head = outer.as_bytes().partition(b"\r\n\r\n")[0] + b"\r\n"
     autocrypt = _autocrypt(sender) if key == "Autocrypt" else b""
     return head + autocrypt + b"MIME-Version: 1.0\r\n" + entity
+
+
+def _as_smime(sender: x509_people.Holder, entity: bytes, fields: Mapping[str, str]) -> bytes:
+    """Return an entity with the sender's certificate, a signature by OpenSSL, or in an envelope."""
+    if fields.get("Certificate") == "attached":
+        text = message_from_bytes(entity, policy=policy.SMTP)
+        text.add_attachment(sender.x509.der, maintype="application", subtype="pkix-cert", filename="me.cer")
+        del text["MIME-Version"]
+        entity = text.as_bytes()
+    if "Signed" in fields:
+        entity = sender.sign(entity, is_opaque="inside" in fields["Signed"])
+    if "Sealed" in fields:
+        entity = sender.encrypt(entity, sender.of_list, is_streamed="piece" in fields["Sealed"])
+    return entity.removeprefix(b"MIME-Version: 1.0\r\n")
 
 
 def _autocrypt(sender: Person) -> bytes:
@@ -144,7 +161,7 @@ def outside(received: Received) -> EmailMessage:
 
 def is_sealed(received: Received) -> bool:
     """Return whether a letter is encrypted."""
-    return outside(received).get_content_type() == "multipart/encrypted"
+    return opening.form_of(received.content) is not opening.Form.CLEAR
 
 
 def message_in(received: Received) -> bytes:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from mailer.crypto import openpgp
-from mailer.crypto.openpgp import packets
+from mailer.crypto.openpgp import minimal, packets
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate
 from mailer.model.language import Language
@@ -16,6 +18,8 @@ from mailer.outward import publish
 from mailer.outward.compose import compose
 from mailer.registrar import enrolment, vetting
 from mailer.store import inbox, roster
+from tests import x509_people
+from tests.authority import NOW
 from tests.conversations.script import Step, says
 from tests.house import House, Person, new_key
 from tests.walks.far_server import Received
@@ -34,6 +38,8 @@ class Stage:
     asked: dict[str, str] = field(default_factory=dict)
     unsubscribe: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    codes: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, str] = field(default_factory=dict)
     is_aside_expected: bool = False
 
     def __post_init__(self) -> None:
@@ -71,17 +77,48 @@ class Holder(Person):
 
 
 def expiring(person: Person, moment: datetime) -> Holder:
+    """Their key with another end, signed later than before: the library signs by the second, so it may have to wait."""
     assert person.key is not None
-    cert = person.key.extract_certificate().set_expiration(moment, person.key.certifier())
-    return Holder(person.address, person.key, bytes(cert))
+    before, cert = _signed_at(person.certificate), person.key.extract_certificate()
+    while True:
+        blob = bytes(cert.set_expiration(moment, person.key.certifier()))
+        if _signed_at(blob) > before:
+            return Holder(person.address, person.key, blob)
+
+
+def _signed_at(certificate: bytes) -> int:
+    sheaf = minimal.read(certificate)
+    assert sheaf is not None
+    return max(one.created or 0 for one in sheaf.self_signatures)
 
 
 @says(r"(\w+) has (a key|a new key|no key)")
 async def has(stage: Stage, _step: Step, name: str, what: str) -> None:
     address = f"{name.lower()}@reader.example"
+    words = ""
     if name in stage.people:
         stage.people[f"{name}'s old key"] = stage.people[name]
-    stage.people[name] = Person(address, None if what == "no key" else new_key(address))
+        words = stage.people[name].words
+    stage.people[name] = Person(address, None if what == "no key" else new_key(address), words=words)
+
+
+@says(r"(\w+) has a certificate(?: (on an elliptic curve|that has expired))?")
+async def has_certificate(stage: Stage, _step: Step, name: str, bad: str | None) -> None:
+    """For S/MIME; the list's own, if it has one, is known to its holder."""
+    address = f"{name.lower()}@reader.example"
+    key = stage.house.keyring.smime_key("news")
+    how: dict[str, object] = {}
+    if bad == "on an elliptic curve":
+        how = {"key": ec.generate_private_key(ec.SECP256R1())}
+    elif bad == "that has expired":
+        how = {"ends": NOW - timedelta(hours=1)}
+    holder = x509_people.Holder.at(address, **how)
+    stage.people[name] = replace(holder, of_list=key.public_pem if key else b"")
+
+
+@says(r"The list has an X\.509 key")
+async def list_has_x509_key(stage: Stage, _step: Step) -> None:
+    x509_people.give_key(stage.house)
 
 
 @says(r"(\w+)'s key expires after (\d+) days")

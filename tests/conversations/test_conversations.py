@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from mailer.crypto import openpgp
+from mailer.letters import seal
+from mailer.model.means import means_of
 from mailer.store import inbox
-from tests.conversations import post, script
+from tests import opening
+from tests.conversations import cards, post, script
 from tests.conversations.script import Step, says
 from tests.conversations.stage import Holder, Stage
 from tests.house import LIST, open_house, reply_to
+from tests.letters.reading import chatmail_accepts
 from tests.walks.far_server import Received
 
 HERE = Path(__file__).parent
-UNSURE_OF_KEY = "Was your key revoked? Please reply"  # sealed to a key that was stolen, it would be safe from nobody
+assert cards  # its sentences
+# Sealed to a key that was stolen, the one would be safe from nobody; the other is for the holder of a key that is gone.
+ABOUT_KEY = ("Was your key revoked? Please reply", "Your key was changed", "您的公鑰已經更換", "您的公钥已经更换")
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*/*.txt")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -62,13 +67,15 @@ async def test_a_conversation_that_goes_another_way_is_noticed(ending: str, why:
 
 @says(r"(\w+) writes to (\S+@\S+|postmaster)")
 async def writes(stage: Stage, step: Step, name: str, to: str) -> None:
-    """TOKEN stands for the one in the last letter that came with one."""
+    """TOKEN stands for the one in the last letter that came with one, CODE for that of the writer's card."""
     all_is_said(stage)
-    fields = {one: value.replace("TOKEN", stage.token) for one, value in step.fields.items()}
+    code = stage.codes.get(name, "CODE")
+    fields = {one: value.replace("TOKEN", stage.token).replace("CODE", code) for one, value in step.fields.items()}
     sender = None if fields.pop("Envelope", "") == "<>" else ""
-    to = to.replace("TOKEN", stage.token)
+    to = to.replace("TOKEN", stage.token).replace("CODE", code)
     the_list = Holder(LIST, blob=stage.house.keyring.list_key("news").public)
-    raw = post.write(stage.people[name], to, fields, "\n".join(step.text), stage.people | {"the list": the_list})
+    text = "\n".join(step.text).replace("CODE", code)
+    raw = post.write(stage.people[name], to, fields, text, stage.people | {"the list": the_list})
     await keep(stage, await stage.house.write(raw, to=to, sender=sender))
 
 
@@ -97,8 +104,10 @@ async def keep(stage: Stage, letters: list[Received]) -> None:
         names = [name for name, person in stage.people.items() if person.address == address]
         assert names, "a letter went to somebody who has no part in this"
         found = await stage.found(names[0])
-        has_key = found and openpgp.is_usable(found.drawer.certificate, stage.house.clock()) is None
-        is_about_key = str(head["Subject"]) == UNSURE_OF_KEY
+        means = means_of(found.subscriber.method, found.drawer) if found else None
+        has_key = means is not None and seal.is_usable(means, stage.house.clock())
+        is_about_key = str(head["Subject"]) in ABOUT_KEY
+        assert opening.form_of(one.content) is not opening.Form.MAIL or chatmail_accepts(one.content)
         assert post.is_sealed(one) or not has_key or is_about_key, "a subscriber with a key was written to in clear"
         if "+confirm-" in str(head["Reply-To"]):
             stage.token = reply_to(one).partition("+confirm-")[2].partition("@")[0]
@@ -108,18 +117,28 @@ async def keep(stage: Stage, letters: list[Received]) -> None:
             stage.unsubscribe |= dict.fromkeys(names, mailto.removeprefix("<mailto:").removesuffix(">"))
 
 
-@says(r"(\w+|The team) gets, (?:(in clear)|sealed(?: to (.+?))?): (.+)")
-async def gets(stage: Stage, step: Step, name: str, in_clear: str | None, key: str | None, subject: str) -> None:
+@says(r"(\w+|The team) gets, (?:(in clear)|sealed(?: to (.+?))?)(?:, (as .+?))?: (.+)")
+async def gets(
+    stage: Stage, step: Step, name: str, in_clear: str | None, key: str | None, form: str | None, subject: str
+) -> None:
+    """Words that open PDFs, of which a letter tells, are kept."""
     reader, address = stage.people[key or name], stage.people[name].address
     mine = {post.subject_for(one, reader): one for one in stage.unread if post.recipient(one) == address}
     assert subject in mine, f"of {len(stage.unread)} letters theirs are {list(mine)}"
     letter = mine[subject]
     stage.unread.remove(letter)
     assert post.is_sealed(letter) is not bool(in_clear), "it came the other way"
+    assert in_clear or opening.form_of(letter.content) == (form or "as PGP/MIME")
     assert in_clear or str(post.outside(letter)["Subject"]) == "[...]"
     text = reader.read(letter)
+    if form == opening.Form.PDF:  # whose lines are as long as its page is wide
+        text = re.sub(r"\s", "", text)
+        step = replace(step, text=[re.sub(r"\s", "", line) for line in step.text])
     missing = [line for line in step.text if line.replace("TOKEN", stage.token) not in text]
     assert missing == [], f"{missing} is not in: {text}"
+    words = re.search(r"^  ([a-z]{2,}(?: [a-z]{2,}){4})\r?$", text, re.MULTILINE)
+    if words:
+        stage.people[name].words = words[1]
 
 
 @says(r"Nobody gets anything")

@@ -16,6 +16,7 @@ from mailer.letters.write import Attachment, Draft
 from mailer.model.address import Address
 from mailer.model.digest import Edition
 from mailer.model.language import Language
+from mailer.model.means import OpenPgp
 from tests.conftest import Gnupg
 
 LIST = "news@list.example"
@@ -58,7 +59,7 @@ def make_reply(keys: Keys, identity: seal.Identity, now: datetime) -> Callable[.
         draft = draft or Draft("Your settings", "Zebras are weekly.\n", Language.EN, may_be_open=False)
         fixed: dict[str, object] = {
             "recipient": Address.parse(READER),
-            "certificate": keys.reader_public,
+            "means": OpenPgp(keys.reader_public),
             "identity": identity,
             "now": now,
             "message_id": "<q1w2e3@list.example>",
@@ -85,7 +86,7 @@ def make_copy(keys: Keys, identity: seal.Identity, edition: Edition, now: dateti
     def make(signed: seal.SignedEdition | None = None, **given: object) -> seal.Sealed:
         fixed: dict[str, object] = {
             "recipient": Address.parse(READER),
-            "certificate": keys.reader_public,
+            "means": OpenPgp(keys.reader_public),
             "identity": identity,
             "message_id": "<z9y8x7@list.example>",
             "envelope_sender": Address.parse("news+bounce-aaaabbbbccccddddeeeeffff@list.example"),

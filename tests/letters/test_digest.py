@@ -232,7 +232,7 @@ def test_an_edition_whose_signature_could_break_is_not_signed(
 def test_a_signed_edition_comes_back_from_the_store_as_it_was(signed: seal.SignedEdition) -> None:
     blob = signed.to_bytes()
     assert seal.SignedEdition.from_bytes(blob) == signed
-    assert repr(signed) == "SignedEdition(zh-Hant)"
+    assert repr(signed) == "SignedEdition(zh-Hant, full)"
     damaged = [b"", blob[:-1], blob + b"x", blob.replace(b"zh-Hant", b"zz-Zzzz"), blob.replace(b"edition", b"zdition")]
     for other in [*damaged, blob.replace(b"news@list", b"newsX@@@x")]:
         with pytest.raises(SealBroken):

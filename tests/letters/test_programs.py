@@ -137,24 +137,29 @@ def test_neomutt_shows_subject_text_and_a_good_signature(
     assert "." * 20 not in shown  # the padding
 
 
-def show_in_neomutt(letter: seal.Sealed, reader: Gnupg, folder: Path) -> str:
-    """Return what NeoMutt makes of the letter for its pager."""
+def show_in_neomutt(
+    letter: seal.Sealed, reader: Gnupg, folder: Path, first: str = "", passphrase: str = "", more: str = ""
+) -> str:
+    """Return what NeoMutt makes of the letter for its pager. first: functions to call before it is shown.
+
+    passphrase: for when it asks. more: settings that stand below the others.
+    """
     neomutt = needs("neomutt")
     mailbox, pages, settings = folder / "mailbox", folder / "pages", folder / "neomuttrc"
     pages.mkdir()
     mailbox.write_bytes(f"From {LIST} Thu Jan  1 00:00:00 1970\n".encode() + letter.content.replace(b"\r\n", b"\n"))
     settings.write_text(
         f"set folder={folder} editor=false crypt_use_gpgme=yes charset=utf-8 wait_key=no\n"
-        f"set pager='cp -t {pages}' prompt_after=no\nignore *\nunignore from to date subject\n"
+        f"set pager='cp -t {pages}' prompt_after=no\nignore *\nunignore from to date subject\n{more}"
     )
-    keystrokes = "<display-message><exit>"
+    keystrokes = f"{first}<display-message><exit>"
     command = [neomutt, "-n", "-F", str(settings), "-R", "-f", str(mailbox), "-e", f"push {keystrokes}"]
     environment = {**reader.environment, "TERM": "xterm", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
     master, slave = pty.openpty()
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
         try:
-            drain(master)
+            drain(master, passphrase)
         finally:
             process.kill()
             os.close(master)
@@ -162,12 +167,15 @@ def show_in_neomutt(letter: seal.Sealed, reader: Gnupg, folder: Path) -> str:
     return page.read_text(errors="replace")  # Sequoia's signatures carry a salt that is no text
 
 
-def drain(screen: int) -> None:
-    """Read a terminal until its program is gone."""
+def drain(screen: int, passphrase: str = "") -> None:
+    """Read a terminal until its program is gone; type the passphrase where it asks for one."""
     while select.select([screen], [], [], SCREEN_WAIT_S)[0]:
         try:
-            if not os.read(screen, 65_536):
+            shown = os.read(screen, 65_536)
+            if not shown:
                 return
+            if passphrase and b"passphrase:" in shown:
+                os.write(screen, f"{passphrase}\r".encode())
         except OSError:  # Linux: EIO once nobody holds the other end
             return
     pytest.fail("neomutt waits for something")

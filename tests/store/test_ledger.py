@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select, text, update
 
+from mailer.crypto.aead import derive_key, label, seal
 from mailer.crypto.vault import RosterKey
 from mailer.errors import SealBroken
 from mailer.model.subscriber import State
@@ -45,9 +46,13 @@ async def test_another_rosters_key_is_refused_at_once(register: Register) -> Non
         await Ledger.open(register.database, RosterKey.generate())
 
 
-async def test_a_data_key_that_somebody_put_in_is_refused(register: Register) -> None:
+@pytest.mark.parametrize("known", ["another roster key", "the public half"])
+async def test_a_data_key_that_somebody_put_in_is_refused(register: Register, known: str) -> None:
     """Whoever writes to the database could else have the register absorbed into a key that he knows."""
     key, sealed = RosterKey.generate().new_data_key()
+    if known == "the public half":
+        derived = derive_key(register.roster_key.public.raw, label("roster/data-key-key"))
+        sealed = seal(derived, key.key, label("roster/data-key", key.id))
     row = {"id": key.id, "sealed": sealed, "is_current": True}
     await register.do(lambda tx: tx.execute(roster_data_keys.insert().values(row)))
     with pytest.raises(SealBroken):

@@ -176,3 +176,16 @@ async def test_what_has_run_out_is_erased_and_the_rest_kept(register: Register) 
     await register.do(lambda tx: pending.purge(tx, EXPIRES))
     async with register.database.read() as tx:
         assert (await tx.execute(select(requests))).all() == (await tx.execute(select(counters))).all() == []
+
+
+async def test_what_is_counted_together_is_counted_as_a_whole_or_not_at_all(register: Register) -> None:
+    ada, bob, everybody = os.urandom(32), os.urandom(32), os.urandom(32)
+
+    async def both(who: bytes) -> str | None:
+        uses = (pending.Use("address", who, "reply", 2), pending.Use("overall", everybody, "", 3))
+        spent: pending.Use | None = await register.do(lambda tx: pending.take_all(tx, uses, "2026-03-01", EXPIRES))
+        return spent.limit if spent else None
+
+    assert [await both(ada) for _ in range(4)] == [None, None, "address", "address"]
+    assert [await both(bob) for _ in range(3)] == [None, "overall", "overall"]
+    assert await take(register, bob) is True and await take(register, bob) is False  # what was given back is there

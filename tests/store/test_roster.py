@@ -14,7 +14,7 @@ from mailer.errors import SealBroken, StoreConflict
 from mailer.model.address import Address
 from mailer.model.digest import DeliveryState
 from mailer.model.language import Language
-from mailer.model.subscriber import Drawer, State
+from mailer.model.subscriber import Drawer, Format, Method, State
 from mailer.store import queue, roster
 from mailer.store.tables import deliveries, subscribers
 from tests.store.conftest import NOW, TODAY, Register, somebody
@@ -220,6 +220,41 @@ async def test_a_drawer_a_state_and_a_language_are_written(register: Register) -
     assert (changed.subscriber.state, changed.subscriber.language) == (State.PAUSED, Language.ZH_HANS)
     untouched = await found_of(register, bystander)
     assert (untouched.drawer.fingerprint, untouched.subscriber.state) == ("f00d", State.ACTIVE)
+
+
+async def test_two_changes_of_one_drawer_do_not_undo_each_other(register: Register) -> None:
+    """Both were decided on what was read before either: an old key must not come back with another format."""
+    person, _ = await register.enter()
+    found = await found_of(register, person)
+
+    def new_key(_method: Method, drawer: Drawer) -> tuple[Method, Drawer]:
+        return Method.SMIME, replace(drawer, certificate=b"", x509=b"another")
+
+    def new_format(method: Method, drawer: Drawer) -> tuple[Method, Drawer]:
+        return method, replace(drawer, format=Format.INLINE)
+
+    for alter in (new_key, new_format):
+        await register.do(lambda tx, alter=alter: roster.alter_drawer(tx, found, alter))  # type: ignore[misc]
+    changed = await found_of(register, person)
+    assert changed.drawer == Drawer(b"", "f00d", b"another", "", Format.INLINE)
+    assert changed.subscriber.method is Method.SMIME
+
+
+async def test_the_drawer_of_somebody_who_left_is_altered_no_more(register: Register) -> None:
+    person, new = await register.enter()
+    found = await found_of(register, person)
+    await register.do(lambda tx: roster.erase(tx, new.subscriber_id, TODAY, leave_mark=False))
+    await register.do(lambda tx: roster.alter_drawer(tx, found, lambda method, drawer: (method, drawer)))
+    assert await register.find(person) is None
+
+
+async def test_what_a_lists_letters_are_sealed_with_is_known_without_opening_a_drawer(register: Register) -> None:
+    person, _ = await register.enter()
+    assert await register.do(lambda tx: roster.methods(tx, "news")) == {Method.OPENPGP}
+    found = await found_of(register, person)
+    await register.do(lambda tx: roster.alter_drawer(tx, found, lambda _, drawer: (Method.PDF, drawer)))
+    assert await register.do(lambda tx: roster.methods(tx, "news")) == {Method.PDF}
+    assert await register.do(lambda tx: roster.methods(tx, "other")) == frozenset()
 
 
 # --- Leaving --------------------------------------------------------------------------------------------------------

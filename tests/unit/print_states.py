@@ -12,7 +12,7 @@ from mailer.model.certificate import Certificate, Refusal, Refused
 from mailer.model.command import Command, Verb
 from mailer.model.language import Language
 from mailer.model.request import Request
-from mailer.model.subscriber import State
+from mailer.model.subscriber import Format, State
 
 HEAD = """\
 # States
@@ -146,6 +146,11 @@ def confirmations() -> Iterator[str]:
         yield row(verb, (cell(confirm(verb, state)) for state in State if state != "banned"))
     revoked = (cell(confirm(Verb.SET_KEY, state, certificate=None)) for state in State if state != "banned")
     yield row("set-key, that it was revoked", revoked)
+    for verb in (Verb.SET_KEY, Verb.JOIN_BY_CARD):
+        cells = (
+            cell(confirm_by_words(verb, state)) if state in ON_LIST else "" for state in State if state != "banned"
+        )
+        yield row(f"{verb}, of whoever reads PDFs and has no key", cells)
     second = (cell(confirm(Verb.CHANGE_ADDRESS, state, is_second_step=True)) for state in State if state != "banned")
     yield row("change-address, at the new address", second)
     unknown = (cell(decide(standing(Verb.CONFIRM, state))) for state in State if state != "banned")
@@ -157,7 +162,8 @@ def standing(verb: Verb, state: State, *, is_proven: bool = False) -> Case:
     key = NEW_KEY if verb in (Verb.SUBSCRIBE, Verb.SET_KEY) else None
     if state in ON_LIST:
         return on_list(verb, state, key, is_proven=is_proven)
-    return Case(Command(verb, language=Language.EN), state, is_proven=is_proven, key=key)
+    has_card = verb is Verb.JOIN_BY_CARD
+    return Case(Command(verb, language=Language.EN), state, is_proven=is_proven, key=key, has_card=has_card)
 
 
 def on_list(
@@ -168,22 +174,29 @@ def on_list(
     is_proven: bool = False,
 ) -> Case:
     return Case(
-        Command(verb, language=Language.EN),
+        Command(verb, language=Language.EN, format=wanted_form(verb)),
         state,
         is_proven=is_proven,
         is_key_signed=is_proven,
         key=key,
         fingerprint=SAME_KEY,
-        is_key_usable=state is not State.SUSPENDED,
+        has_means=state is not State.SUSPENDED,
+        formats=frozenset(Format) if state is not State.SUSPENDED else frozenset(),
+        has_card=verb is Verb.JOIN_BY_CARD,
         is_key_known=isinstance(key, Certificate) and key.blob == b"same",
     )
+
+
+def wanted_form(verb: Verb) -> Format | None:
+    return Format.INLINE if verb is Verb.SET_FORMAT else None
 
 
 def confirm(
     verb: Verb, state: State, *, is_second_step: bool = False, certificate: Certificate | None = NEW_KEY
 ) -> Decision:
     certificate = certificate if verb in (Verb.SUBSCRIBE, Verb.SET_KEY) else None
-    request = Request(verb, SOMEBODY, Language.EN, certificate, is_second_step=is_second_step)
+    wanted = wanted_form(verb)
+    request = Request(verb, SOMEBODY, Language.EN, certificate, is_second_step=is_second_step, format=wanted)
     case = standing(Verb.CONFIRM, state)
     return decide(
         Case(
@@ -191,10 +204,22 @@ def confirm(
             state,
             key=certificate,
             fingerprint=case.fingerprint,
-            is_key_usable=case.is_key_usable,
+            has_means=case.has_means,
+            formats=case.formats,
             request=request,
+            has_card=verb is Verb.JOIN_BY_CARD,
         )
     )
+
+
+def confirm_by_words(verb: Verb, state: State) -> Decision:
+    """Return what follows where the words of a card are all that is on file."""
+    key = NEW_KEY if verb is Verb.SET_KEY else None
+    request, pdf = Request(verb, SOMEBODY, Language.EN, key), Format.PDF
+    case = Case(
+        Command(Verb.CONFIRM), state, key=key, has_means=True, format=pdf, request=request, has_card=key is None
+    )
+    return decide(case)
 
 
 def cell(decision: Decision) -> str:

@@ -25,6 +25,7 @@ from mailer.config import (
 from mailer.config.reading import SECTIONS
 from mailer.config.section import Section
 from mailer.config.sending import NamedRelay, Route, Seed
+from mailer.config.upkeep import Admin
 from mailer.errors import ConfigError, ListUnknown
 from mailer.model.address import Address
 from mailer.model.language import Language
@@ -73,7 +74,9 @@ def test_the_example_of_a_list_in_the_shipped_file_works_and_shows_every_key_wit
     assert shown.model_copy(update={"identities": ()}) == default
 
 
-@pytest.mark.parametrize(("name", "section"), [("relays", NamedRelay), ("routes", Route), ("seeds", Seed)])
+@pytest.mark.parametrize(
+    ("name", "section"), [("relays", NamedRelay), ("routes", Route), ("seeds", Seed), ("admins", Admin)]
+)
 def test_the_examples_of_further_sections_in_the_shipped_file_are_read(name: str, section: type[Section]) -> None:
     text = shipped_config().read_text(encoding="utf-8")
     begins = text.index(f"# [[{name}]]")

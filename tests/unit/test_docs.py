@@ -217,7 +217,7 @@ def test_every_test_file_and_function_that_a_page_names_is_there(page: Path) -> 
         "`tests/unit/test_nothing.py::test_nothing`",
         "`tests/conversations/join/nobody.txt`",
         "`inward/nothing.py`",
-        "`inward/door.py: Door.welcome`",
+        "`inward/door/listening.py: Door.welcome`",
     ],
 )
 def test_a_name_that_is_not_there_is_found(planted: str) -> None:
@@ -229,10 +229,7 @@ def test_every_row_of_the_threats_names_a_test_or_a_conversation() -> None:
     told = [row for row in rows if not row.startswith(("| promise", "| threat", "| who has", "|---"))]
     bare = [row for row in told if "tests/" not in row]
     assert len(told) > 25
-    assert [row.split("|")[1].strip() for row in bare] == [
-        "the disk and the **roster** passphrase, or the deliverer's memory",
-        "an unlocked machine, as root",
-    ]
+    assert [row.split("|")[1].strip() for row in bare] == []
 
 
 def test_the_readme_lists_the_folders_and_no_others() -> None:
@@ -251,7 +248,18 @@ def test_the_readme_lists_the_folders_and_no_others() -> None:
 # last two begin paths that lead nowhere.
 _COMMON = {"bin", "dev", "etc", "lib", "proc", "run", "sbin", "srv", "sys", "tmp", "usr", "var", "path", "does"}
 _ABSOLUTE = re.compile(r"""(?:^|(?<=[\s"'`(=:|]))/([a-z][a-z0-9_.-]*)/([A-Za-z][\w.-]*)""")
-_NOT_OURS = {".git", ".venv", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache", "__pycache__"}
+_NOT_OURS = {
+    ".git",
+    ".venv",
+    ".venv-fuzz",
+    "corpus",
+    "found",
+    ".hypothesis",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".import_linter_cache",
+    "__pycache__",
+}
 
 
 def machine_paths(text: str) -> list[str]:

@@ -77,6 +77,14 @@ def test_a_domain_is_written_in_one_way(text: str, parsed: str | None) -> None:
         "ada@.example",
         "ada@reader..example",
         "ada@-reader.example",
+        "ada@.reader.example",
+        "ada@reader.example..",
+        "ada@read\u200ber.example",
+        "ada@read\u00ader.example",
+        "ada@read\ufe0fer.example",
+        "ada@read\u200der.example",
+        "ada＠evil.example@reader.example",
+        "＜ada＞@reader.example",
         "ada@reader-.example",
         "ada@reader_.example",
         "ada@[192.0.2.1]",
@@ -137,7 +145,10 @@ def test_an_address_normalised_twice_is_as_normalised_once(local: str) -> None:
     [
         ("Ada@reader.example", "ada@READER.EXAMPLE"),
         ("ａｄａ@reader.example", "ada@reader.example"),
-        ("STRASSE@reader.example", "straße@reader.example"),
+        ("ada@ｒｅａｄｅｒ．ｅｘａｍｐｌｅ", "ada@reader.example"),
+        ("ada@reader。example", "ada@reader.example"),
+        ("ada@straße.example", "ada@xn--strae-oqa.example"),
+        ("ÉDA@reader.example", "éda@reader.example"),
         ("é@reader.example", "e\u0301@reader.example"),
         ("ada@例子.測試", "ada@xn--fsqu00a.xn--g6w251d"),
     ],
@@ -147,10 +158,24 @@ def test_two_spellings_of_one_mailbox_compare_equal(one: str, other: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "other", ["adb@reader.example", "ada@reader2.example", "ada+x@reader.example", "a.da@reader.example"]
+    ("one", "other"),
+    [
+        ("ada@reader.example", "adb@reader.example"),
+        ("ada@reader.example", "ada@reader2.example"),
+        ("ada@reader.example", "ada+x@reader.example"),
+        ("ada@reader.example", "a.da@reader.example"),
+        ("ada@reader.example", "аda@reader.example"),  # Cyrillic
+        ("ada@reader.example", "ada@reаder.example"),
+        ("ada@reader.example", "ad\u0251@reader.example"),
+        ("ada@reader.example", "ada\ufe0f@reader.example"),
+        ("strasse@reader.example", "straße@reader.example"),
+        ("ada@strasse.example", "ada@straße.example"),
+        ("ada@σοφος.example", "ada@σοφoς.example"),
+        ("sofias@reader.example", "soﬁaß@reader.example"),
+    ],
 )
-def test_two_mailboxes_do_not(other: str) -> None:
-    assert Address.parse("ada@reader.example").normalised != Address.parse(other).normalised
+def test_two_mailboxes_do_not(one: str, other: str) -> None:
+    assert Address.parse(one).normalised != Address.parse(other).normalised
 
 
 @pytest.mark.parametrize(
@@ -167,6 +192,23 @@ def test_two_mailboxes_do_not(other: str) -> None:
 def test_the_detail_is_what_stands_behind_the_first_plus(text: str, mailbox: str, detail: str) -> None:
     found, rest = Address.parse(text).split_detail()
     assert (str(found), rest) == (mailbox, detail)
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        ("ada@reader.example", "ada@reader.example"),
+        ("Ada+one@reader.example", "ada@reader.example"),
+        ("a.d.a@reader.example", "a.d.a@reader.example"),
+        ("A.da+x@gmail.com", "ada@gmail.com"),
+        ("a.d.a@googlemail.com", "ada@gmail.com"),
+        ("a-d_a+x@protonmail.com", "ada@proton.me"),
+        ("+x@gmail.com", "+x@gmail.com"),
+        ("ＡＤＡ@reader.example", "ada@reader.example"),
+    ],
+)
+def test_spellings_of_one_mailbox_are_counted_as_one(text: str, counted: str) -> None:
+    assert str(Address.parse(text).counted_as) == counted
 
 
 def test_a_detail_can_be_added_and_taken_off_again() -> None:

@@ -8,7 +8,7 @@ import pytest
 from mailer.crypto import openpgp
 from mailer.errors import Unreadable
 from mailer.inward.confined import parse
-from mailer.model.certificate import Certificate, Refusal, Refused
+from mailer.model.certificate import Certificate
 from mailer.model.letter import Letter, Unopened
 
 LETTERS = Path(__file__).parent / "letters"
@@ -172,8 +172,13 @@ def test_what_is_not_offered_is_not_taken(name: str) -> None:
     assert read_file(name).offered == ()
 
 
-def test_keys_of_two_people_are_refused_both() -> None:
-    assert read_file("keys-of-two").offered == (Refused(Refusal.SEVERAL),)
+def test_of_the_keys_of_two_people_the_one_with_the_writers_address_counts() -> None:
+    letter = read_file("keys-of-two")
+    [offer] = letter.offered
+    assert isinstance(offer, Certificate)
+    raw = (LETTERS / "keys-of-two.eml").read_bytes()
+    assert offer.fingerprint in openpgp.bearers(raw, letter.sender)
+    assert len([one for one in openpgp.examine(raw, NOW) if isinstance(one, Certificate)]) == 2
 
 
 def test_no_spoofed_letter_of_the_corpora_is_proven(corpora: Path) -> None:

@@ -174,6 +174,15 @@ def test_the_child_can_do_nothing_but_answer(code: str) -> None:
     assert any(error in done.stderr for error in ("OSError", "PermissionError", "MemoryError", "ValueError"))
 
 
+def test_the_child_is_in_an_empty_network() -> None:
+    alone = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000 | 0x40000000) != 0)"
+    if subprocess.run([sys.executable, "-c", alone], check=False).returncode:
+        pytest.skip("this kernel lets nobody have a network of their own")
+    done = confined("print(os.stat('/proc/self/ns/net').st_ino)")
+    assert done.stderr == ""
+    assert int(done.stdout) != Path("/proc/self/ns/net").stat().st_ino
+
+
 def test_the_confined_child_gives_up_dumps_and_privileges() -> None:
     code = (
         "libc = ctypes.CDLL(None)\n"
@@ -224,7 +233,7 @@ async def test_a_child_that_speaks_nonsense_is_replaced(monkeypatch: pytest.Monk
         f"import sys; w = sys.stdout.buffer; w.write({ready!r}); w.flush(); sys.stdin.buffer.read(9); w.write({answer})"
     )
 
-    async def spawn_liar(memory_octets: int, time_s: float) -> asyncio.subprocess.Process:
+    async def spawn_liar(memory_octets: int, time_s: float, *_: object) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
 

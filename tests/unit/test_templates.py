@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, StrictUndefined, meta
 
+from mailer.doctor.checks import Alert
 from mailer.inward.understand import Source, understand
 from mailer.inward.verbs import LANGUAGE_NAMES
 from mailer.letters.write import Draft, Wording
 from mailer.model.address import Address
-from mailer.model.certificate import Refusal, Refused
+from mailer.model.certificate import OF_OPENPGP, OF_X509, Refusal, Refused
 from mailer.model.command import Verb
 from mailer.model.language import Language
 from mailer.model.letter import Letter
+from mailer.model.subscriber import Format
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -33,15 +35,35 @@ FACTS = {
     "address": "alice@example.org",
     "key_fingerprint": "89AB CDEF 0123 4567 89AB CDEF 0123 4567 89AB CDEF",
     "joined": "2026-05-01",
+    "algorithms": "rsa1024, sha1",
+    "format": "inline",
+    "method": "openpgp",
+    "has_words": "yes",
 }
 FOR_CONFIRMATION = {"confirm": f"news+confirm-{TOKEN}@list.example"}
 OF_ONE_TEMPLATE = {
+    "alert": {"kind": "aside"},
+    "card": {
+        "code": "k7m4-q2xw-9t3n-ab5d",
+        "passphrase": "cotton violin marble pepper anchor",
+        "valid_until": "2026-12-24",
+        "card": "b7k3-12",
+    },
     "confirm-key": {"new_fingerprint": FACTS["key_fingerprint"]},
     "key-changed-old": {"new_fingerprint": FACTS["key_fingerprint"]},
     "confirm-address-old": {"new_address": "alice@example.net"},
     "confirm-language": {"new_language": "en"},
+    "confirm-format": {"new_format": "inline"},
+    "confirm-several": {"new_language": "en", "asks_pause": "yes"},
+    "settings-changed": {"new_language": "en", "asks_pause": "yes"},
+    "format-changed": {"new_format": "inline"},
+    "format-pdf": {"passphrase": "cotton violin marble pepper anchor"},
+    "key-expires": {"expires": "2026-12-24"},
+    "certificate-expires": {"expires": "2026-12-24"},
+    "list-key-changed": {"former_fingerprint": FACTS["key_fingerprint"], "until": "2026-12-24"},
+    "list-key-replaced": {"former_fingerprint": FACTS["key_fingerprint"]},
 }
-MAY_BE_UNKNOWN = ("new_address", "new_language")
+MAY_BE_UNKNOWN = ("new_address", "new_language", "new_format", "until")
 
 # Words that tell a mail filter, or somebody who looks over a shoulder, what a list is for.
 TELLING = (
@@ -145,9 +167,14 @@ def test_no_template_is_both_open_and_sealed() -> None:
     assert not {path.stem for path in paths("open")} & {path.stem for path in paths("sealed")}
 
 
-@pytest.mark.parametrize("reason", Refusal)
+@pytest.mark.parametrize("reason", sorted(OF_OPENPGP))
 def test_every_reason_to_refuse_a_key_has_a_letter(reason: Refusal) -> None:
-    assert (TEMPLATES / "open" / "en" / f"key-{reason}.txt").is_file()
+    assert (TEMPLATES / "open" / "en" / f"{Refused(reason).template}.txt").is_file()
+
+
+@pytest.mark.parametrize("reason", sorted(OF_X509))
+def test_every_reason_to_refuse_a_certificate_for_smime_has_a_letter(reason: Refusal) -> None:
+    assert (TEMPLATES / "open" / "en" / f"{Refused(reason, is_x509=True).template}.txt").is_file()
 
 
 @every
@@ -246,7 +273,8 @@ def test_the_check_of_telling_words_finds_a_planted_one() -> None:
 
 @every_open
 def test_an_open_letter_carries_no_fact_about_its_reader(path: Path) -> None:
-    assert variables(path) <= {"list", "help_address", "fingerprint", "days", "confirm"}
+    of_the_key_in_their_letter = {"algorithms"}
+    assert variables(path) - of_the_key_in_their_letter <= {"list", "help_address", "fingerprint", "days", "confirm"}
 
 
 @every
@@ -262,7 +290,9 @@ def commands_in(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in paths() if path.stem in ("help", "help-all", "welcome", "language-changed")], ids=name_of
+    "path",
+    [path for path in paths() if path.stem in ("help", "help-all", "welcome", "language-changed", "format-changed")],
+    ids=name_of,
 )
 def test_every_command_that_a_letter_teaches_is_understood(path: Path) -> None:
     taught = commands_in(write(path).text)
@@ -279,9 +309,10 @@ def test_every_command_that_a_letter_teaches_is_understood(path: Path) -> None:
 def test_the_help_teaches_every_command(path: Path) -> None:
     sender = Address("a", "b.example")
     asked = [understand(Letter(sender, line, ""), "", OWN).command for line in commands_in(write(path).text)]
-    with_key_or_token = {Verb.CONFIRM, Verb.BOUNCE, Verb.CONTACT}
+    with_key_or_token = {Verb.CONFIRM, Verb.JOIN_BY_CARD, Verb.BOUNCE, Verb.CONTACT, Verb.UNCLEAR}
     assert {command.verb for command in asked} == set(Verb) - with_key_or_token
     assert {command.language for command in asked if command.verb is Verb.SET_LANGUAGE} == set(Language)
+    assert {command.format for command in asked} - {None} == set(Format)
 
 
 @pytest.mark.parametrize("path", [path for path in paths() if path.stem == "help"], ids=name_of)
@@ -325,7 +356,7 @@ def test_the_protocol_page_explains_every_reply_under_its_own_subject() -> None:
 def test_every_command_on_the_protocol_page_is_understood_as_its_row_says() -> None:
     text = PROTOCOL.read_text(encoding="utf-8").replace("TOKEN", TOKEN)
     rows = [row.strip("|").split("|") for row in re.findall(r"^\|.+\|.*\|.+\|.+\|.+\|$", text, re.MULTILINE)[2:]]
-    assert len(rows) == len(set(Verb)) - 1
+    assert len(rows) == len(set(Verb) - {Verb.BOUNCE, Verb.UNCLEAR})
     sender = Address("a", "b.example")
     for _, addresses, *columns in rows:
         details = re.findall(r"news\+([a-z0-9-]+)@", addresses)
@@ -334,3 +365,10 @@ def test_every_command_on_the_protocol_page_is_understood_as_its_row_says() -> N
         offered = (Refused(Refusal.EXPIRED),) if Verb.SET_KEY in asked else ()
         asked |= {understand(Letter(sender, "", "", offered=offered), detail, OWN).command.verb for detail in details}
         assert len(asked) == 1, words
+
+
+@pytest.mark.parametrize("path", [path for path in paths() if path.stem == "alert"], ids=name_of)
+def test_each_kind_of_alert_has_words_of_its_own(path: Path) -> None:
+    texts = {write(path, kind=kind).text for kind in Alert}
+    assert len(texts) == len(Alert)
+    assert all(max(map(width, text.splitlines())) <= COLUMNS for text in texts)

@@ -19,6 +19,7 @@ from mailer.model.certificate import Refusal, Refused
 from mailer.model.command import Command, Verb
 from mailer.model.language import Language
 from mailer.model.letter import Letter
+from mailer.model.subscriber import Format
 
 EN, HANT, HANS = Language.EN, Language.ZH_HANT, Language.ZH_HANS
 OWN = Address("news", "list.example")
@@ -227,7 +228,7 @@ def test_every_phrase_of_the_table_is_its_own_command(verb: Verb) -> None:
 
 
 def test_every_command_can_be_said_in_all_three_languages() -> None:
-    assert set(verbs.TABLE) == set(Verb) - {Verb.BOUNCE, Verb.CONTACT}
+    assert set(verbs.TABLE) == set(Verb) - {Verb.BOUNCE, Verb.CONTACT, Verb.UNCLEAR, Verb.JOIN_BY_CARD}
     assert all(all(columns) for columns in verbs.TABLE.values())
 
 
@@ -462,8 +463,7 @@ def test_what_is_said_below_a_marked_quote_counts(quote: str) -> None:
     assert ask(text=f"{quote}\nunsubscribe\n").command.verb is Verb.UNSUBSCRIBE
 
 
-def test_only_the_first_line_speaks() -> None:
-    assert ask(text="pause\nunsubscribe\n").command.verb is Verb.PAUSE
+def test_a_command_below_other_words_does_not_speak() -> None:
     assert ask(text="I have a question.\nunsubscribe\n").command.verb is Verb.CONTACT
 
 
@@ -633,3 +633,112 @@ def test_a_command_above_any_reply_is_understood_and_one_inside_it_is_not(corpor
         assert ask("Re: x", f"unsubscribe\n\n{text}").command.verb is Verb.UNSUBSCRIBE
         assert ask("Re: x", f"退訂\n\nOn 1 May 2026, News wrote:\n{quoted}").command.verb is Verb.UNSUBSCRIBE
         assert ask("Re: x", f"On 1 May 2026, News wrote:\n{quoted}").command.verb is Verb.CONTACT
+
+
+# --- The form of letters --------------------------------------------------------------------------------------------
+
+FORMS = [
+    ("format pgp-mime", Format.PGP_MIME),
+    ("Format: PGP/MIME please", Format.PGP_MIME),
+    ("格式 一般", Format.PGP_MIME),
+    ("格式：普通", Format.PGP_MIME),
+    ("format inline", Format.INLINE),
+    ("please change my format to inline", Format.INLINE),
+    ("格式 內文", Format.INLINE),
+    ("设置格式 正文", Format.INLINE),
+    ("format attachment", Format.ATTACHMENT),
+    ("switch to attachments, thanks", Format.ATTACHMENT),
+    ("請改用附件", Format.ATTACHMENT),
+    ("格式 附件", Format.ATTACHMENT),
+    ("ｆｏｒｍａｔ　ＰＤＦ", Format.PDF),
+    ("PDF format", Format.PDF),
+    ("改用PDF格式", Format.PDF),
+    ("更改格式 pdf 文件", Format.PDF),
+]
+
+
+@pytest.mark.parametrize(("line", "wanted"), FORMS)
+def test_a_form_is_asked_for_in_three_languages_by_subject_and_text(line: str, wanted: Format) -> None:
+    for asked in (ask(line), ask(text=line), ask(text=f"Hello,\n\n{line}\n")):
+        assert (asked.command.verb, asked.command.format) == (Verb.SET_FORMAT, wanted)
+
+
+@pytest.mark.parametrize("wanted", Format)
+def test_a_form_is_asked_for_by_an_address_that_is_the_same_in_every_language(wanted: Format) -> None:
+    command = ask(detail=f"format-{wanted}").command
+    assert (command.verb, command.format, command.language) == (Verb.SET_FORMAT, wanted, None)
+
+
+@pytest.mark.parametrize(
+    "line", ["pdf", "附件", "attachment", "inline", "normal", "the pdf please", "switch to normal"]
+)
+def test_the_name_of_a_form_alone_is_no_command(line: str) -> None:
+    assert ask(line).command.verb is Verb.CONTACT
+
+
+@pytest.mark.parametrize("line", ["format", "格式", "format telegram me", "format bob@example.org pdf"])
+def test_a_form_that_is_not_named_or_is_for_somebody_else_changes_nothing(line: str) -> None:
+    assert ask(line).command.verb in (Verb.HELP, Verb.CONTACT)
+
+
+def test_a_signed_form_is_only_the_one_under_the_signature() -> None:
+    letter = signed("format pdf", "format inline", subject_is_signed=False)
+    assert not ask(letter=letter).is_signed
+    assert ask(letter=signed("format pdf", "format pdf")).is_signed
+
+
+# --- The code of a card ---------------------------------------------------------------------------------------------
+
+CODE = "k7m4q2xw9t30ab1d"
+CARD_LETTERS = [
+    ("k7m4-q2xw-9t30-ab1d", "", ""),
+    ("K7M4 Q2XW 9T3O ABID", "", ""),
+    ("ｋ７ｍ４－ｑ２ｘｗ－９ｔ３０－ａｂ１ｄ", "", ""),
+    ("join k7m4q2xw9t30ab1d", "", ""),
+    ("訂閱 k7m4-q2xw-9t30-ab1d", "", ""),
+    ("我想加入，邀請碼是 k7m4-q2xw-9t30-ab1d", "", ""),
+    ("请帮我订阅 k7m4-q2xw-9t30-ab1d", "", ""),
+    ("Re: This code does not work", "Hello,\n\nk7m4-q2xw-9t30-ab1d\n\nthanks", ""),
+    ("subscribe", "k7m4-q2xw-9t30-ab1d", ""),
+    ("", "Hello,\n\nmy code is k7m4-q2xw-9t30-ab1d.\n\nAda", ""),
+    ("", "k7m4-q2xw-9t30-ab1d", "subscribe"),
+    ("你好", "hello", f"join-{CODE}"),
+    ("", "", "subscribe-k7m4-q2xw-9t30-ab1d"),
+]
+
+
+@pytest.mark.parametrize(("subject", "text", "detail"), CARD_LETTERS)
+def test_a_code_is_found_wherever_and_however_it_is_written(subject: str, text: str, detail: str) -> None:
+    asked = ask(subject, text, detail)
+    assert (asked.command.verb, asked.command.token) == (Verb.JOIN_BY_CARD, CODE)
+    assert not asked.is_signed
+
+
+@pytest.mark.parametrize(
+    ("subject", "detail"), [("join k7m4-q2xw-9t30-ab1", ""), ("k7m4-q2xw-9t30-ab1", ""), ("", f"join-{CODE[:-1]}")]
+)
+def test_a_code_with_a_mistake_is_a_code_and_not_a_letter_to_a_person(subject: str, detail: str) -> None:
+    command = ask(subject, "", detail).command
+    assert (command.verb, command.token) == (Verb.JOIN_BY_CARD, "")
+
+
+@pytest.mark.parametrize(
+    ("subject", "text", "detail", "verb"),
+    [
+        ("this list isnt good", "", "", Verb.CONTACT),
+        ("Room 2024 meeting at 5", "", "", Verb.CONTACT),
+        ("0221-4455-6677", "", "", Verb.CONTACT),
+        ("", "Please call me\n1234-5678-9012-3456", "", Verb.CONTACT),
+        ("+#ifdef CONFIG_X86_64", "", "", Verb.CONTACT),
+        ("k7m4-q2xw-9t30-ab1d is what my aunt wrote, what is that?", "", "", Verb.CONTACT),
+        ("Fwd: join", "> k7m4-q2xw-9t30-ab1d", "", Verb.CONTACT),
+        ("unsubscribe", "k7m4-q2xw-9t30-ab1d", "", Verb.UNSUBSCRIBE),
+        ("", "k7m4-q2xw-9t30-ab1d", f"confirm-{TOKEN}", Verb.CONFIRM),
+        ("", "", "join-us", Verb.CONTACT),
+        ("join", "", "", Verb.SUBSCRIBE),
+    ],
+)
+def test_what_only_looks_like_a_code_or_stands_beside_another_command_is_none(
+    subject: str, text: str, detail: str, verb: Verb
+) -> None:
+    assert ask(subject, text, detail).command.verb is verb

@@ -13,7 +13,7 @@ from mailer.crypto.index import Index
 from mailer.crypto.vault import RosterPublic, ServiceSecrets
 from mailer.model.address import Address
 from mailer.model.language import Language
-from mailer.model.subscriber import Drawer
+from mailer.model.subscriber import Drawer, Method
 from mailer.outward import publish
 from mailer.outward.compose import compose
 from mailer.store import roster
@@ -34,6 +34,7 @@ async def enrol(
     count: int,
     drawers: Sequence[Drawer],
     language: Language = Language.EN,
+    method: Method = Method.OPENPGP,
 ) -> list[bytes]:
     """Put `count` active subscribers on the list `news`; return their ids, in the order of their numbers."""
     ids = []
@@ -42,7 +43,7 @@ async def enrol(
             drawn = Index(look_up=os.urandom(32), wrapping_key=os.urandom(32))
             person = roster.Person("news", Address.parse(address_of(number)), drawn, os.urandom(32))
             drawer = drawers[number % len(drawers)]
-            new = roster.Newcomer.draw(os.urandom, drawer, language, "other-1", BEFORE)
+            new = roster.Newcomer.draw(os.urandom, drawer, language, "other-1", BEFORE, method)
             await roster.add(tx, secrets, public, person, new)
             ids.append(new.subscriber_id)
     return ids

@@ -31,6 +31,7 @@ from mailer.letters.write import Draft
 from mailer.model.address import Address
 from mailer.model.digest import Edition
 from mailer.model.language import Language
+from mailer.model.means import OpenPgp
 from tests.conftest import needs
 
 NOW = datetime.now(UTC)
@@ -154,7 +155,7 @@ def make_copy(keys: dict[str, ListKey], identity: Identity) -> Callable[[Identit
         return seal.seal_copy(
             seal.sign_edition(edition, identity, NOW),
             recipient=Address.parse(READER),
-            certificate=keys[READER].public,
+            means=OpenPgp(keys[READER].public),
             identity=identity,
             message_id="<a@campaign.example>",
             envelope_sender=identity.address,
@@ -174,7 +175,7 @@ def make_reply(keys: dict[str, ListKey], identity: Identity) -> Callable[[Identi
         return seal.seal(
             draft,
             recipient=reader,
-            certificate=keys[READER].public,
+            means=OpenPgp(keys[READER].public),
             identity=identity,
             now=NOW,
             message_id="<b@campaign.example>",

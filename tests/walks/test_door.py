@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mailer.errors import ConfigError, StoreError, StoreFull
+from mailer.errors import ConfigError, StoreBusy, StoreError, StoreFull
 from mailer.inward import admission
-from mailer.inward import door as door_module
-from mailer.inward.door import Door, DoorSettings
+from mailer.inward.door import Door, DoorSettings, Limits
 from mailer.model.address import Address
-from mailer.model.letter import Envelope
+from mailer.model.letter import Envelope, Peer
 
 NEWS = Address("news", "lists.example")
+CLIENT = Peer("127.0.0.1", "me.example")
 KNOWN = {NEWS, Address("自由", "lists.example"), Address("postmaster", "lists.example")}
 SETTINGS = DoorSettings(
     listen=(("127.0.0.1", 0),),
@@ -124,7 +124,7 @@ async def test_a_letter_is_stored_octet_for_octet_with_its_envelope() -> None:
             await client.ask(b"Subject: \xe8\x87\xaa\r\n\r\n..dot\r\n...\r\n \xff\r\n.\r\n") == "250 2.0.0 stored\r\n"
         )
     sender = Address("a", "b.example")
-    assert inbox.stored == [([Envelope(sender, NEWS)], b"Subject: \xe8\x87\xaa\r\n\r\n.dot\r\n..\r\n \xff\r\n")]
+    assert inbox.stored == [([Envelope(sender, NEWS, CLIENT)], b"Subject: \xe8\x87\xaa\r\n\r\n.dot\r\n..\r\n \xff\r\n")]
 
 
 async def test_250_comes_only_after_the_commit() -> None:
@@ -136,8 +136,9 @@ async def test_250_comes_only_after_the_commit() -> None:
         await inbox.has_begun.wait()
         for _ in range(100):
             await asyncio.sleep(0)
-        assert not reply.done()
+        is_early = reply.done()
         inbox.may_commit.set()
+        assert not is_early
         assert (await reply).startswith("250")
         assert len(inbox.stored) == 1
 
@@ -232,6 +233,23 @@ async def test_bare_postmaster_is_stored_as_of_our_host() -> None:
 async def test_too_many_recipients_are_told_to_come_in_another_letter() -> None:
     replies = await talk("EHLO x", "MAIL FROM:<>", *["RCPT TO:<news@lists.example>"] * 4)
     assert [reply[:9] for reply in replies[2:]] == ["250 2.1.5"] * 3 + ["452 4.5.3"]
+
+
+async def test_a_mailbox_that_is_named_again_and_again_gets_one_letter() -> None:
+    async with house() as (door, inbox), call(door) as client:
+        again = "RCPT TO:<news+KEY@Lists.example>\r\nRCPT TO:<news+key@lists.example>\r\n"
+        await client.begin(TO_NEWS + again + "DATA\r\n")
+        assert (await client.ask("A: b\r\n.\r\n")).startswith("250")
+    [(envelopes, _)] = inbox.stored
+    assert [str(envelope.rcpt_to) for envelope in envelopes] == ["news@lists.example", "news+KEY@lists.example"]
+
+
+async def test_too_much_at_once_is_told_to_come_later(caplog: pytest.LogCaptureFixture) -> None:
+    async with house() as (door, inbox), call(door) as client:
+        inbox.failure = StoreBusy()
+        await client.begin(TO_NEWS + "DATA\r\n")
+        assert await client.ask("A: b\r\n.\r\n") == "452 4.3.2 too much at once, try again later\r\n"
+    assert "too much comes in at once" in caplog.text
 
 
 async def test_guessing_tells_the_same_for_every_address_and_token() -> None:
@@ -360,7 +378,9 @@ async def test_a_piece_of_an_endless_line_is_not_taken_for_the_end_of_the_letter
         ("MAIL TO:<a@b.example>", "501 5.5.4"),
         ("MAIL FROM:<a@b.example> BODY=BINARYMIME", "501 5.5.4"),
         ("MAIL FROM:<a@b.example> SIZE=x", "501 5.5.4"),
-        ("MAIL FROM:<a@b.example> SIZE=²", "451 4.3.0"),
+        ("MAIL FROM:<a@b.example> SIZE=²", "501 5.5.4"),
+        ("MAIL FROM:<a@b.example> SIZE=1 SIZE=2", "501 5.5.4"),
+        ("MAIL FROM:<a@b.example> BODY=²", "501 5.5.4"),
         ("MAIL FROM:<a@b.example> AUTH=<>", "555 5.5.4"),
         ("MAIL FROM:<a@b.example> RET=HDRS", "555 5.5.4"),
         ("NOOP " + "x" * 2000, "500 5.5.2"),
@@ -466,7 +486,8 @@ async def test_too_many_connections_are_turned_away_until_one_ends(limit: str) -
     async with house(**{limit: 2}) as (door, _), call(door) as first, call(door) as second:
         assert [(await client.reply())[:3] for client in (first, second)] == ["220", "220"]
         async with call(door) as third:
-            assert await third.rest() == "421 4.3.2 too many connections, try again later\r\n"
+            assert await third.reply() == "421 4.3.2 too many connections, try again later\r\n"
+            assert await third.rest() == ""
         await second.ask("QUIT\r\n")
         await second.rest()
         async with call(door) as fourth:
@@ -497,9 +518,9 @@ async def test_who_says_nothing_for_too_long_is_sent_away(said: str) -> None:
     assert inbox.stored == []
 
 
-async def test_who_sends_drop_by_drop_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_module, "PROGRESS_BYTES", 10**9)  # drops, to who can send as fast as a test
-    async with house(timeout_s=SHORT_S) as (door, inbox), call(door) as client:
+async def test_who_sends_drop_by_drop_is_sent_away() -> None:
+    drops = Limits(progress_bytes=10**9)  # to who can send as fast as a test
+    async with house(timeout_s=SHORT_S, limits=drops) as (door, inbox), call(door) as client:
         client.say(TO_NEWS + "DATA\r\n")
         rest = asyncio.ensure_future(client.rest())
         while not rest.done():
@@ -510,9 +531,9 @@ async def test_who_sends_drop_by_drop_is_sent_away(monkeypatch: pytest.MonkeyPat
     assert inbox.stored == []
 
 
-async def test_a_letter_may_take_longer_than_the_timeout_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_module, "PROGRESS_BYTES", 1)
-    async with house(timeout_s=SHORT_S, max_letter_bytes=10**9) as (door, _), call(door) as client:
+async def test_a_letter_may_take_longer_than_the_timeout_as_long_as_it_moves() -> None:
+    changes = {"timeout_s": SHORT_S, "max_letter_bytes": 10**9, "limits": Limits(progress_bytes=1)}
+    async with house(**changes) as (door, _), call(door) as client:
         await client.begin(TO_NEWS + "DATA\r\n")
         clock = asyncio.get_running_loop()
         began = clock.time()
@@ -710,6 +731,16 @@ async def test_lmtp_answers_for_each_recipient_and_stores_for_each(tmp_path: Pat
         client.say("A: b\r\n.\r\nNOOP\r\n")
         assert [await client.reply() for _ in range(3)] == ["250 2.0.0 stored\r\n"] * 2 + ["250 2.0.0 OK\r\n"]
     assert [len(envelopes) for envelopes, _ in inbox.stored] == [1, 1]
+
+
+async def test_lmtp_answers_each_time_that_a_mailbox_is_named_and_stores_once(tmp_path: Path) -> None:
+    async with local(tmp_path) as (client, inbox):
+        inbox.room = 1
+        again = "RCPT TO:<news+key@lists.example>\r\nRCPT TO:<news@LISTS.example>\r\n"
+        await client.begin(BY_LMTP + again + "DATA\r\n")
+        client.say("A: b\r\n.\r\nNOOP\r\n")
+        assert [(await client.reply())[:3] for _ in range(4)] == ["250", "452", "250", "250"]
+    assert len(inbox.stored) == 1
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def sample_name(name: str, labels: dict[str, str]) -> str:
 def foreign_labels(text: str, relays: tuple[str, ...]) -> set[str]:
     """Return the values of labels that are none of our own words."""
     bounds = {*map(str, metrics.BOUNDS_S), "+Inf"}
-    words = {*metrics.FAILURES, *metrics.FAULTS, *metrics.CODE_CLASSES, *metrics.STAGES, *bounds, *relays}
+    words = {*metrics.FAILURES, *metrics.FAULTS, *metrics.CODE_CLASSES, *metrics.STAGES, *metrics.LIMITS}
+    words |= {*bounds, *relays}
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {value for sample in samples for value in sample.labels.values()} - words
 

@@ -20,6 +20,7 @@ from mailer.model.address import Address
 from mailer.model.digest import DeliveryState, DigestState, DigestStatus, Edition, Form
 from mailer.model.language import Language
 from mailer.model.mailing_list import Directory, MailingList, Sender
+from mailer.model.means import OpenPgp
 from mailer.model.seed import Seed
 from mailer.outward import proof, publish
 from mailer.outward.compose import compose
@@ -241,7 +242,11 @@ async def test_each_edition_is_signed_by_every_identity_in_each_form(tmp_path: P
         signed = await publish.load_signed(house.database, house.secrets, "d1")
         expected = {
             Version(language, sender, form)
-            for language, form in [(Language.EN, Form.FULL), (Language.EN, Form.LIGHT), (Language.ZH_HANT, Form.FULL)]
+            for language, forms in [
+                (Language.EN, (Form.FULL, Form.LIGHT, Form.TEXT)),
+                (Language.ZH_HANT, (Form.FULL, Form.TEXT)),
+            ]
+            for form in forms
             for sender in ("", "abroad")
         }
         assert set(signed) == expected
@@ -284,7 +289,11 @@ async def test_no_copy_is_larger_than_was_reckoned(tmp_path: Path) -> None:
             sizes = [
                 len(
                     proof.copy_for(
-                        Address.parse(READER.address), READER.certificate, house.keyring, the_list(house), edition
+                        Address.parse(READER.address),
+                        OpenPgp(READER.certificate),
+                        house.keyring,
+                        the_list(house),
+                        edition,
                     ).content
                 )
                 for _ in range(12)

@@ -41,6 +41,7 @@ class SocksServer:
     def __init__(self, port: int, *, login: tuple[bytes, bytes] | None = None, reply: int = 0, hangs: bool = False):
         self.target, self.login, self.reply, self.hangs = port, login, reply, hangs
         self.asked_for: list[tuple[bytes, int]] = []
+        self.unknown: tuple[bytes, ...] = ()  # names that lead nowhere
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> SocksServer:
@@ -90,8 +91,9 @@ class SocksServer:
         assert head[:4] == b"\x05\x01\x00\x03", "not a name"
         name = await reader.readexactly(head[4])
         self.asked_for.append((name, int.from_bytes(await reader.readexactly(2), "big")))
-        writer.write(bytes([5, self.reply, 0, 1, 0, 0, 0, 0, 0, 0]))
-        if self.reply:
+        reply = 4 if name in self.unknown else self.reply
+        writer.write(bytes([5, reply, 0, 1, 0, 0, 0, 0, 0, 0]))
+        if reply:
             await writer.drain()
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)

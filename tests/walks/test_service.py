@@ -22,6 +22,7 @@ from mailer import control
 from mailer.demo.mailbox_server import MailboxServer
 from mailer.demo.program import Service
 from mailer.errors import ServiceNotRunning, ServiceRefused, ServiceRunning
+from tests.conftest import needs
 from tests.house import LIST, ROSTER, SERVICE, Person, make_instance, point_relay_at
 
 WITHIN_S = 20.0
@@ -194,6 +195,20 @@ def test_sigterm_ends_service_and_deliverer_in_good_order_within_ten_seconds(sit
     assert not processes_that_name(site.instance)
     assert not (site.instance / "run" / "control.sock").exists()
     assert "Traceback" not in service.log.read_text()
+
+
+def test_a_rotation_says_that_the_deliverer_has_the_key_before_and_stops_it_where_others_may_have_that(
+    site: Site,
+) -> None:
+    needs("gpg")
+    site.serve("--deliver", *site.passphrases("service", "roster"))
+    [deliverer] = processes_that_name(site.instance, "work")
+    done = site.command("keys", "rotate", *site.passphrases("service"))
+    assert "The deliverer has the keys of before until `mailer unlock --deliver`." in done.stdout, done.stderr
+    assert deliverer in processes_that_name(site.instance, "work")
+    done = site.command("keys", "rotate", "--compromised", *site.passphrases("service"))
+    assert "The deliverer was stopped" in done.stdout, done.stderr
+    assert processes_that_name(site.instance, "work") == []
 
 
 def test_a_second_service_on_the_same_instance_is_refused_and_the_first_goes_on(site: Site, ada: Person) -> None:

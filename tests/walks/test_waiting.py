@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pysequoia
 import pytest
 from sqlalchemy import select, text, update
+from typer.testing import CliRunner
 
-from mailer.errors import Locked, StoreConflict, StoreError, StoreFull
+from mailer.cli import inbox as inbox_commands
+from mailer.cli.main import commands
+from mailer.errors import ConfigError, Locked, NothingAside, StoreConflict, StoreError, StoreFull
 from mailer.inward import worker
 from mailer.inward.worker import MOST_ATTEMPTS, MOST_STARTS
 from mailer.model.address import Address
@@ -20,6 +26,7 @@ from mailer.model.language import Language
 from mailer.model.subscriber import Drawer, State
 from mailer.store import inbox, outbox, roster
 from mailer.store import tables as stored
+from tests.conftest import ROOT
 from tests.house import House, Person, open_house, open_text, reply_to
 from tests.walks.far_server import FarServer, Misdeed
 from tests.walks.test_deliver import fail_once, until
@@ -117,6 +124,81 @@ async def test_a_letter_for_a_contact_without_a_key_is_set_aside(tmp_path: Path)
     async with open_house(tmp_path / "instance", with_contact=False) as here:
         assert await here.write(Person(ADA).letter("to a person", "how are you?")) == []
         assert await waiting(here) == {"no-contact-key": 1}
+
+
+def key_that_ended(here: House) -> bytes:
+    return (ROOT / "tests" / "certificates" / "files" / "expired.asc").read_bytes()
+
+
+def key_that_ends_tomorrow(here: House) -> bytes:
+    assert here.contact.key is not None
+    certificate, tomorrow = pysequoia.Cert.from_bytes(here.contact.certificate), here.clock() + timedelta(days=1)
+    return bytes(certificate.set_expiration(tomorrow, here.contact.key.certifier()))
+
+
+@pytest.mark.parametrize("key", [key_that_ended, key_that_ends_tomorrow])
+async def test_letters_for_a_contact_whose_key_has_ended_are_kept_until_there_is_a_new_one(
+    tmp_path: Path, key: Callable[[House], bytes]
+) -> None:
+    async with open_house(tmp_path / "instance") as here:
+        path = here.instance.folder / "keys" / "contact.asc"
+        path.write_bytes(key(here))
+        read_settings_again(here)  # and do not stop: other letters are for everybody
+        here.clock.pass_(days=2)
+        assert await here.write(Person(ADA).letter("to a person", "how are you?")) == []
+        assert await waiting(here) == {"no-contact-key": 1}
+        if key is key_that_ended:
+            assert "the contact_key of news has ended" in await asyncio.to_thread(typed, here, "check-config")
+        path.write_bytes(here.contact.certificate)
+        read_settings_again(here)
+        told = await asyncio.to_thread(typed, here, "inbox", "retry", "no-contact-key")
+        assert told == "1 letter(s) are read again.\n"
+        assert [one.rcpt for one in await here.work()] == [f"RCPT TO:<{here.contact.address}>"]
+        assert await waiting(here) == {}
+
+
+async def test_what_never_was_a_certificate_is_no_key_of_a_contact(tmp_path: Path) -> None:
+    async with open_house(tmp_path / "instance") as here:
+        (here.instance.folder / "keys" / "contact.asc").write_bytes(b"no certificate")
+        with pytest.raises(ConfigError):
+            here.instance.directory()
+
+
+def read_settings_again(here: House) -> None:
+    receiver = here.worker.receiver
+    receiver.listener = replace(receiver.listener, directory=here.instance.directory())
+
+
+def typed(here: House, *arguments: str) -> str:
+    result = CliRunner().invoke(commands, [*arguments, "--instance", str(here.instance.folder)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+async def test_what_is_set_aside_is_listed_by_reason_and_read_again_as_if_for_the_first_time(tmp_path: Path) -> None:
+    async with open_house(tmp_path / "instance", with_contact=False) as here:
+        await here.write(Person(ADA).letter("to a person", "how are you?"))
+        await here.send(Person(BOB).letter("to a person", "and you?"))
+        async with here.database.write() as tx:
+            [letter] = await inbox.claim(tx, here.clock(), 300.0, 9)
+            await inbox.set_aside(tx, letter.id, "failed")
+        listed = json.loads(await asyncio.to_thread(typed, here, "inbox", "list", "--json"))
+        assert [(one["reason"], one["letters"]) for one in listed] == [("failed", 1), ("no-contact-key", 1)]
+        assert all(datetime.fromisoformat(one["oldest"]).tzinfo for one in listed)
+        assert ADA not in str(listed)
+        await asyncio.to_thread(typed, here, "inbox", "retry", "failed")
+        assert await waiting(here) == {"waiting": 1, "no-contact-key": 1}
+        here.clock.pass_(seconds=1)
+        async with here.database.write() as tx:
+            assert [one.attempts for one in await inbox.claim(tx, here.clock(), 300.0, 9)] == [1]
+        recorded = await asyncio.to_thread(typed, here, "audit", "list")
+        assert "inbox retry\treason=failed" in recorded
+        with pytest.raises(NothingAside):
+            await asyncio.to_thread(again_for_nothing, here)
+
+
+def again_for_nothing(here: House) -> None:
+    inbox_commands.retry(reason="template", instance_folder=here.instance.folder)
 
 
 async def test_a_sealed_letter_that_was_moved_to_another_row_is_set_aside(tmp_path: Path) -> None:

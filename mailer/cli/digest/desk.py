@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -13,6 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from mailer.cli import lists, passphrases
+from mailer.cli.opened import run
 from mailer.crypto.keyring import Keyring
 from mailer.errors import DigestUnusable, ListUnknown
 from mailer.instance import Instance
@@ -65,11 +64,6 @@ class Desk:
         return run(self.instance, do)
 
 
-def run(instance: Instance, do: Callable[[Database], Awaitable[T]]) -> T:
-    """Do something with the database of an instance. Raises StoreError."""
-    return asyncio.run(_with_database(instance, do))
-
-
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
@@ -82,11 +76,3 @@ def say(facts: Mapping[str, object], as_json: bool, *sentences: str) -> None:
         return
     for sentence in filter(None, sentences):
         print(sentence)
-
-
-async def _with_database(instance: Instance, do: Callable[[Database], Awaitable[T]]) -> T:
-    async with AsyncExitStack() as stack:
-        database = instance.database()
-        stack.push_async_callback(database.close)
-        await database.open()
-        return await do(database)

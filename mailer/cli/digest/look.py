@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from mailer.cli import options
-from mailer.cli.digest.desk import DigestId, run, utc_now
+from mailer.cli.digest.desk import DigestId, utc_now
+from mailer.cli.opened import run
 from mailer.instance import Instance
 from mailer.model import rate, times
 from mailer.model import weather as forecasts

@@ -12,6 +12,7 @@ import typer
 from mailer.cli import options
 from mailer.cli.digest.desk import Desk, DigestId, say, utc_now
 from mailer.cli.progress import watch
+from mailer.cli.recorded import recorded
 from mailer.errors import DigestUnusable
 from mailer.model import times
 from mailer.model.digest import DigestState
@@ -28,6 +29,7 @@ SendBefore = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Even where a provider takes no letter so large.")]
 
 
+@recorded("digest send", "digest_id")
 def send(
     digest_id: DigestId,
     over: Over = None,
@@ -62,6 +64,7 @@ def send(
         desk.run(lambda database: watch(database, digest_id))
 
 
+@recorded("digest schedule", "digest_id")
 def schedule(
     digest_id: DigestId,
     at: Annotated[str, typer.Option("--at", help='What the clock shows then, as in "2026-12-01 09:00".')],

@@ -8,8 +8,10 @@ from pathlib import Path
 import typer
 
 from mailer.cli import options
-from mailer.cli.digest.desk import DigestId, run, say, utc_now
+from mailer.cli.digest.desk import DigestId, say, utc_now
 from mailer.cli.digest.send import Over, SendBefore, read_durations
+from mailer.cli.opened import run
+from mailer.cli.recorded import recorded
 from mailer.errors import DigestUnusable
 from mailer.instance import Instance
 from mailer.model import rate
@@ -19,6 +21,7 @@ from mailer.store import digests, queue
 from mailer.store.database import Database
 
 
+@recorded("digest pause", "digest_id")
 def pause(
     digest_id: DigestId, instance_folder: options.InstanceFolder = Path(), as_json: options.AsJson = False
 ) -> None:
@@ -40,6 +43,7 @@ def pause(
     say(facts, as_json, f"Paused; {left} deliveries wait. `mailer digest resume {digest_id}` goes on.")
 
 
+@recorded("digest resume", "digest_id")
 def resume(
     digest_id: DigestId,
     over: Over = None,
@@ -70,6 +74,7 @@ def resume(
     say(facts, as_json, f"It goes on; {left} deliveries wait.")
 
 
+@recorded("digest cancel", "digest_id")
 def cancel(
     digest_id: DigestId,
     yes: options.Yes = False,
@@ -98,6 +103,7 @@ def cancel(
     say({"id": digest_id, "state": now.state, "dropped": dropped}, as_json, sentence)
 
 
+@recorded("digest retry", "digest_id")
 def retry(
     digest_id: DigestId, instance_folder: options.InstanceFolder = Path(), as_json: options.AsJson = False
 ) -> None:

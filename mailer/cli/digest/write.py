@@ -15,12 +15,14 @@ import typer
 from mailer.app import open_routes
 from mailer.cli import options
 from mailer.cli.digest.desk import Desk, DigestId, say, utc_now
+from mailer.cli.recorded import recorded
 from mailer.crypto import tokens
 from mailer.errors import DigestUnusable, RelayUnusable
 from mailer.instance import read_certificate
 from mailer.model.address import Address
 from mailer.model.digest import DigestState, DigestStatus, Edition
 from mailer.model.language import Language
+from mailer.model.means import means_of_key
 from mailer.model.retry import Answer
 from mailer.outward import proof, publish
 from mailer.outward.compose import Corrected, compose, proofread
@@ -29,6 +31,7 @@ from mailer.outward.routes import Outlet
 LanguageChoice = Annotated[Language | None, typer.Option("--language", help="Which edition; all if left out.")]
 
 
+@recorded("digest new", "list_id")
 def new(
     files: Annotated[list[Path], typer.Argument(help="One file for each language: issue.md issue.zh-Hant.md …")],
     corrects: Annotated[str | None, typer.Option("--corrects", help="The id of the digest that it puts right.")] = None,
@@ -78,10 +81,11 @@ def preview(
         print(f"{path}\n\nSubject: {edition.subject}\n\n{edition.text}")
 
 
+@recorded("digest test", "digest_id")
 def send_test(
     digest_id: DigestId,
     to: Annotated[str, typer.Option("--to", help="The address to send it to.")],
-    key: Annotated[Path, typer.Option("--key", help="That reader's OpenPGP certificate.")],
+    key: Annotated[Path, typer.Option("--key", help="That reader's certificate, OpenPGP or X.509.")],
     language: LanguageChoice = None,
     relay: Annotated[str | None, typer.Option("--relay", help="Over which relay; the first if left out.")] = None,
     instance_folder: options.InstanceFolder = Path(),
@@ -92,14 +96,14 @@ def send_test(
     Example: mailer digest test 4k7qj2xw5t --to me@example.org --key me.asc
     """
     desk = Desk.open_for(digest_id, instance_folder, service_file)
-    reader, certificate = Address.parse(to), read_certificate(key).blob
+    reader, means = Address.parse(to), means_of_key(read_certificate(key, may_be_x509=True))
     editions = desk.editions(digest_id, language)
 
     async def send_each() -> None:
         async with AsyncExitStack() as stack:
             outlet = _outlet((await open_routes(stack, desk.instance)).outlets, relay)
             for edition in editions:
-                letter = proof.copy_for(reader, certificate, desk.keyring, desk.list, edition, outlet.identity)
+                letter = proof.copy_for(reader, means, desk.keyring, desk.list, edition, outlet.identity)
                 async with outlet.relay.connection() as connection:
                     outcome = await connection.send(outlet.prepare(letter))
                 if outcome.answer is not Answer.ACCEPTED:

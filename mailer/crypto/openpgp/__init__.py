@@ -13,31 +13,46 @@ from functools import cache
 import pysequoia
 from pysequoia import ArmorKind, Cert, PySigner
 
-from mailer.crypto.openpgp import armor, minimal, packets
+from mailer.crypto.openpgp import armor, merging, minimal, nameless, packets
+from mailer.crypto.openpgp.certificates import bearers as find_bearers
 from mailer.crypto.openpgp.certificates import examine as judge
 from mailer.crypto.openpgp.claims import to_key_id
 from mailer.crypto.openpgp.failing import failing_as
 from mailer.crypto.openpgp.heap import keep_heap
 from mailer.crypto.openpgp.keys import ListKey, generate_list_key, generate_plain_key, rename_list_key
+from mailer.crypto.openpgp.merging import News, compare
 from mailer.crypto.openpgp.minimal import Usable, is_usable
 from mailer.crypto.openpgp.packets import Malformed, Outline, Packet, Tag
 from mailer.crypto.openpgp.read import Opened, Signature, decrypt, verify_cleartext, verify_detached
+from mailer.crypto.openpgp.succession import fingerprint, introduce, issuers, key_ids, revoke, sign_by_all
 from mailer.errors import CertificateUnusable
+from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
 
 __all__ = [
     "ListKey",
+    "News",
     "Opened",
     "Signature",
     "armor_certificate",
+    "bearers",
+    "compare",
     "decrypt",
     "encrypt",
     "examine",
+    "examine_beside",
+    "fingerprint",
     "generate_list_key",
     "generate_plain_key",
+    "introduce",
     "is_usable",
+    "issuers",
     "keep_heap",
+    "key_ids",
+    "message_form",
     "rename_list_key",
+    "revoke",
+    "sign_by_all",
     "verify_cleartext",
     "verify_detached",
 ]
@@ -54,26 +69,51 @@ def examine(blob: bytes, now: datetime) -> tuple[Certificate | Refused, ...]:
     return judge(blob, now, _Sequoia())
 
 
+def bearers(blob: bytes, address: Address) -> frozenset[str]:
+    """Return the fingerprints of the certificates in `blob` that have this address as a user ID. In the reader only."""
+    return find_bearers(blob, address, _Sequoia())
+
+
+def message_form(certificate: bytes, now: datetime) -> str:
+    """Return in which packets `encrypt` writes to a minimal certificate (RFC 9580 §5.1, §5.13); "" if not at all."""
+    verdict = minimal.judge(certificate, now)
+    if isinstance(verdict, Refusal):
+        return ""
+    return "PKESK v3, SEIPD v1" if verdict.reads_only_seipd_v1 else "PKESK v6, SEIPD v2"
+
+
+def examine_beside(blob: bytes, ours: bytes, now: datetime) -> tuple[Certificate | Refused, ...]:
+    """Return the same, where the certificate that we have is in `blob` too as both together are; see `compare`.
+
+    ours: minimal. In the confined reader only.
+    """
+    verdicts = examine(blob, now)
+    mine = fingerprint(ours)
+    if all(one.fingerprint != mine or (isinstance(one, Certificate) and one.blob == ours) for one in verdicts):
+        return verdicts
+    return examine(merging.put_together(blob, ours, armor_certificate(ours)), now)
+
+
 class _Sequoia:
     """Checks signatures by asking Sequoia to use the certificate that they are in."""
 
     def expiry(self, certificate: bytes) -> tuple[bool, datetime | None]:
         try:
-            with failing_as(CertificateUnusable()):
+            with failing_as(CertificateUnusable):
                 return True, Cert.from_bytes(certificate).expiration
         except CertificateUnusable:
             return False, None
 
     def is_revoked(self, certificate: bytes) -> bool:
         try:
-            with failing_as(CertificateUnusable()):
+            with failing_as(CertificateUnusable):
                 return Cert.from_bytes(certificate).is_revoked
         except CertificateUnusable:
             return True
 
     def recipients(self, certificate: bytes) -> frozenset[bytes]:
         try:
-            with failing_as(CertificateUnusable()):
+            with failing_as(CertificateUnusable):
                 message = pysequoia.encrypt(b"", [Cert.from_bytes(certificate)], armor=False)
         except CertificateUnusable:
             return frozenset()
@@ -90,7 +130,7 @@ def _recipient(packet: Packet) -> bytes:
 
 def armor_certificate(blob: bytes) -> str:
     """Return a binary certificate in ASCII armor, LF line ends."""
-    with failing_as(CertificateUnusable()):
+    with failing_as(CertificateUnusable):
         return pysequoia.armor(blob, ArmorKind.PublicKey)
 
 
@@ -103,12 +143,13 @@ def encrypt(plaintext: bytes, certificate: bytes, now: datetime, signer: ListKey
     verdict = minimal.judge(certificate, now)
     if isinstance(verdict, Refusal):
         raise CertificateUnusable
-    with failing_as(CertificateUnusable()):
+    with failing_as(CertificateUnusable):
         return _encrypt(plaintext, certificate, verdict, signer.signer if signer else None).replace(b"\n", b"\r\n")
 
 
 def _encrypt(plaintext: bytes, certificate: bytes, verdict: Usable, signer: PySigner | None) -> bytes:
-    recipient, is_v1 = Cert.from_bytes(certificate), verdict.reads_only_seipd_v1
+    recipient = Cert.from_bytes(nameless.adopt(certificate) if verdict.is_nameless else certificate)
+    is_v1 = verdict.reads_only_seipd_v1
     if is_v1 and verdict.features is not None:
         armored = pysequoia.encrypt(plaintext, [recipient], signer=signer)
         _check_shape(_outline(armored, len(certificate)), is_v1)

@@ -36,7 +36,7 @@ _BEGIN = re.compile(
 )
 _END = re.compile(rb"-----(END|BEGIN) PGP ")
 _QUOTING = b"> \t|"
-_HEADER = re.compile(rb"[A-Za-z][A-Za-z-]{1,30}: ")
+_MARKUP = re.compile(rb"<[^<>]{1,200}>|&nbsp;")  # base64 has no such characters
 _SIGNED_MESSAGE = re.compile(rb"(?m)^-----BEGIN PGP SIGNED MESSAGE-----[ \t]*\r?\n")
 _BLANK_LINE = re.compile(rb"(?m)^[ \t]*\r?\n")
 _OUR_HEAD, _OUR_TAIL = b"-----BEGIN PGP MESSAGE-----\n\n", b"\n=xxxx\n-----END PGP MESSAGE-----\n"
@@ -65,18 +65,28 @@ def _as_ascii(text: bytes) -> bytes:
 
 
 def _decode(text: bytes) -> bytes | None:
-    lines = [line.strip(_QUOTING) for line in re.split(rb"\r\n|\r|\n", text)[1:]]
     body = []
-    for line in lines:
-        if _HEADER.match(line) or not line:
+    for line in _lines(text):
+        if b":" in line:  # an armor header, or what was mangled of one
             continue
-        if line.startswith(b"="):  # the checksum; RFC 9580 §6.1: not needed, and MUST NOT be relied on
+        digits, _, rest = line.partition(b"=")
+        body.append(digits)
+        if rest.strip(b"="):  # the checksum; RFC 9580 §6.1: not needed, and MUST NOT be relied on
             break
-        body.append(line)
     digits = _NO_BASE64.sub(b"", b"".join(body))  # as GnuPG does; the signatures tell whether it was too much
     if not digits or len(digits) % 4 == 1:
         return None
     return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Return what stands below the BEGIN line, rid of what a web page, a mail program or a quotation did to it."""
+    if b"=3D" in text:
+        text = binascii.a2b_qp(text)
+    if b"<" in text or b"&" in text:
+        text = _MARKUP.sub(b"\n", text)
+    lines = [line.strip(_QUOTING) for line in re.split(rb"\r\n|\r|\n", text)]
+    return lines[1:] if any(lines[1:]) else lines[0].split()  # all in one line, as some forms hand it on
 
 
 def peek(message: bytes, octets: int) -> tuple[bytes, int]:

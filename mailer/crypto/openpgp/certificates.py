@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from mailer.crypto.openpgp import minimal, packets, sheaves
+from mailer.crypto.openpgp import likeness, minimal, nameless, packets, sheaves
 from mailer.crypto.openpgp.claims import CERTIFICATIONS, Flag, Key, Kind, Signature
 from mailer.crypto.openpgp.sheaves import Component, Sheaf, TooLarge
+from mailer.errors import BadAddress
+from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
 
 MINIMAL_OCTETS_MAX = 1 << 17
 SUBKEYS_MAX = 8  # of each kind, the newest: every one makes each letter to this subscriber dearer
 SIGNING_BINDINGS_MAX = 2  # Sequoia checks them when it verifies a letter
-BUDGET = 3000  # units of one signature check with Ed25519, below 0.1 ms, in one call of `examine`
+BUDGET = 6000  # units of one signature check with Ed25519, below 0.1 ms, in one call of `examine`
 _DEAR = {"rsa3": 2, "rsa4": 3, "dsa": 12, "nistp": 8, "ed448": 4, "mldsa65": 2, "mldsa87": 8, "slhdsa": 20}
-_WORTH_SAYING = (Refusal.EXPIRED_SUBKEY, Refusal.REVOKED, Refusal.WEAK, Refusal.UNSUPPORTED)
+_WORTH_SAYING = (*(Refusal.EXPIRED_SUBKEY, Refusal.REVOKED, Refusal.WEAK, Refusal.NOT_YET_VALID, Refusal.UNSUPPORTED),)
 
 
 class Checker(Protocol):
@@ -41,14 +43,46 @@ class Checker(Protocol):
 def examine(blob: bytes, now: datetime, checker: Checker) -> tuple[Certificate | Refused, ...]:
     """Return a verdict on each certificate in `blob`, binary or armored, whatever stands around it; at least one."""
     try:
-        found, has_secret_block = sheaves.gather(blob)
+        gathered = sheaves.gather(blob)
     except TooLarge:
         return (Refused(Refusal.TOO_LARGE),)
     budgeted = _Budgeted(checker)
-    verdicts = [_judge(sheaf, now, budgeted) for sheaf in found]
-    if has_secret_block and not any(sheaf.is_secret for sheaf in found):
+    verdicts = [_judge(sheaf, now, budgeted) for sheaf in gathered.sheaves]
+    if gathered.has_secret and not any(sheaf.is_secret for sheaf in gathered.sheaves):
         verdicts.append(Refused(Refusal.SECRET))
-    return tuple(verdicts) or (Refused(Refusal.NOT_A_CERTIFICATE),)
+    return tuple(verdicts) or (likeness.refuse(blob),)
+
+
+def bearers(blob: bytes, address: Address, checker: Checker) -> frozenset[str]:
+    """Return the fingerprints of the certificates in `blob` that have this address as a user ID, vouched for."""
+    try:
+        found = sheaves.gather(blob).sheaves
+        budgeted = _Budgeted(checker)
+        return frozenset(sheaf.key.fingerprint for sheaf in found if _bears(sheaf, address, budgeted))
+    except TooLarge:
+        return frozenset()
+
+
+def _bears(sheaf: Sheaf, address: Address, budgeted: _Budgeted) -> bool:
+    for name, user_id in sheaf.user_ids.items():
+        vouching = user_id.of(*CERTIFICATIONS)
+        if not vouching or user_id.of(Kind.USER_ID_REVOCATION) or _mailbox(name) != address.normalised:
+            continue
+        alone = sheaf.primary.packet.raw + user_id.with_only(vouching)
+        if budgeted(len(vouching), sheaf.key).expiry(alone)[0]:
+            return True
+    return False
+
+
+def _mailbox(user_id: bytes) -> str | None:
+    """Return the address in a user ID, normalised (RFC 9580 §5.11: `Name <address>` by convention, or the address)."""
+    text = user_id.decode("utf-8", "replace").strip()
+    if text.endswith(">"):
+        text = text[text.rfind("<") + 1 : -1]
+    try:
+        return Address.parse(text).normalised
+    except BadAddress:
+        return None
 
 
 def _judge(sheaf: Sheaf, now: datetime, budgeted: _Budgeted) -> Certificate | Refused:
@@ -56,7 +90,7 @@ def _judge(sheaf: Sheaf, now: datetime, budgeted: _Budgeted) -> Certificate | Re
     if sheaf.is_secret:
         return Refused(Refusal.SECRET)
     if not key.fingerprint:
-        return Refused(Refusal.UNSUPPORTED, None, (key.algorithm,))
+        return Refused(key.weakness or Refusal.UNSUPPORTED, None, (key.algorithm,))
     try:
         return _Judgement(sheaf, int(now.timestamp()), budgeted).verdict()
     except TooLarge:
@@ -90,16 +124,19 @@ class _Kept:
 
 @dataclass
 class _Judgement:
-    """One certificate's way to its verdict. head: primary key and what vouches for it, minimal."""
+    """One certificate's way to its verdict. head: primary key and what vouches for it, minimal. weak_hash: to blame."""
 
     sheaf: Sheaf
     now: int
     checker: _Budgeted
     head: bytes = b""
+    weak_hash: str = ""
     primary_dies: int | None = None
 
     def verdict(self) -> Certificate | Refused:
         key = self.sheaf.key
+        if self.sheaf.is_nameless and not key.weakness and not self._is_revoked():
+            return self._judge_nameless()
         reason = self._judge_primary()
         if reason:
             return self._refused(reason, self.primary_dies)
@@ -122,9 +159,48 @@ class _Judgement:
     def _algorithms(self, usable: Iterable[_Kept]) -> tuple[str, ...]:
         return (self.sheaf.key.algorithm, *(each.key.algorithm for each in usable))
 
-    def _refused(self, reason: Refusal, dies: int | None = None) -> Refused:
+    def _refused(self, reason: Refusal, dies: int | None = None, subkey: Key | None = None) -> Refused:
         expires = _as_datetime(dies) if reason in {Refusal.EXPIRED, Refusal.EXPIRED_SUBKEY} else None
-        return Refused(reason, self.sheaf.key.fingerprint, (self.sheaf.key.algorithm,), expires)
+        names = [key.algorithm for key in (self.sheaf.key, subkey) if key]
+        names += [self.weak_hash] if self.weak_hash and reason is Refusal.WEAK else []
+        return Refused(reason, self.sheaf.key.fingerprint, tuple(names), expires)
+
+    # --- Without any signature about the primary key, as some key servers hand certificates out.
+
+    def _judge_nameless(self) -> Certificate | Refused:
+        outcomes = [self._judge_nameless_subkey(subkey) for subkey in self.sheaf.subkeys.values()]
+        usable = _newest([outcome for outcome in outcomes if isinstance(outcome, _Kept)])
+        if not usable:
+            refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+            return self._refuse_subkeys(refused) if refused else self._refused(Refusal.NOT_A_CERTIFICATE)
+        blob = self.sheaf.primary.packet.raw + b"".join(each.component.with_only(each.bindings) for each in usable)
+        reached = self._recipients(nameless.adopt(blob), len(usable) + 2)
+        if reached != {each.key.key_id for each in usable}:
+            return self._refused(Refusal.UNSUPPORTED)
+        expires = _as_datetime(minimal.latest(each.dies for each in usable))
+        return Certificate(blob, self.sheaf.key.fingerprint, expires, self._algorithms(usable), self.sheaf.key.version)
+
+    def _judge_nameless_subkey(self, subkey: Component) -> _Kept | Refused | None:
+        key, bindings = minimal.read_key(subkey), self._valid_bindings(subkey)
+        if key is None or not bindings or not bindings[0].may(Flag.ENCRYPT):
+            return None
+        if key.weakness or not key.can_encrypt or key.version != self.sheaf.key.version:
+            return self._refused(key.weakness, subkey=key) if key.weakness else None
+        if subkey.of(Kind.SUBKEY_REVOCATION):
+            return self._refused(Refusal.REVOKED, subkey=key)
+        dies = minimal.death_by(key, bindings[0])
+        is_dead = minimal.is_past(dies, self.now)
+        return self._refused(Refusal.EXPIRED_SUBKEY, dies, key) if is_dead else _Kept(subkey, key, bindings[:1], dies)
+
+    def _valid_bindings(self, subkey: Component) -> list[Signature]:
+        primary, body = self.sheaf.primary.packet.body, subkey.packet.body
+        found = []
+        for one in subkey.of(Kind.BINDING):
+            self.checker(1, self.sheaf.key)  # it is counted like those that Sequoia checks
+            is_now = (one.created or 0) <= self.now and not one.weak_hash
+            if is_now and nameless.is_bound(primary, body, next(packets.walk(one.raw)).body):
+                found.append(one)
+        return found
 
     # --- The primary key: not revoked, vouched for by a signature of its own, alive.
 
@@ -179,15 +255,16 @@ class _Judgement:
 
     def _why_unvouched(self, candidates: list[Signature]) -> Refusal:
         if not candidates:
-            return Refusal.NOT_A_CERTIFICATE  # a bare key; or without user IDs, as some key servers hand them out
+            return Refusal.NOT_A_CERTIFICATE  # a bare key
         newest = max(candidates, key=lambda one: one.created or 0)
         if (newest.created or 0) > self.now:
-            return Refusal.UNSUPPORTED
+            return Refusal.NOT_YET_VALID
         # Not verified, but an owner who extends it mends a weak hash as well.
         self.primary_dies = minimal.death_by(self.sheaf.key, newest)
         if minimal.is_past(self.primary_dies, self.now):
             return Refusal.EXPIRED
-        if all(one.is_hash_weak for one in candidates):
+        if all(one.weak_hash for one in candidates):
+            self.weak_hash = newest.weak_hash
             return Refusal.WEAK
         return Refusal.NOT_A_CERTIFICATE  # damaged or forged
 
@@ -200,18 +277,18 @@ class _Judgement:
         if key is None or not any(one.flags is None or one.may(Flag.ENCRYPT) for one in bindings):
             return None
         if key.weakness or not key.can_encrypt or key.version != self.sheaf.key.version:
-            return self._refused(key.weakness) if key.weakness else None
+            return self._refused(key.weakness, subkey=key) if key.weakness else None
         if not self._reaches(key, subkey, bindings):
             return self._why_unreached(key, bindings)
         valid = (one for one in bindings if self._reaches(key, subkey, [one]))
         binding = next(valid, None)
         if binding is None:
-            return self._refused(Refusal.UNSUPPORTED)
+            return self._refused(Refusal.UNSUPPORTED, subkey=key)
         if self._is_subkey_revoked(key, subkey, [binding, *valid] if subkey.of(Kind.SUBKEY_REVOCATION) else []):
-            return self._refused(Refusal.REVOKED)
+            return self._refused(Refusal.REVOKED, subkey=key)
         dies = minimal.death_by(key, binding)
         is_dead = minimal.is_past(dies, self.now)
-        return self._refused(Refusal.EXPIRED_SUBKEY, dies) if is_dead else _Kept(subkey, key, [binding], dies)
+        return self._refused(Refusal.EXPIRED_SUBKEY, dies, key) if is_dead else _Kept(subkey, key, [binding], dies)
 
     def _is_subkey_revoked(self, key: Key, subkey: Component, bindings: Iterable[Signature]) -> bool:
         """Whether a revocation undoes any of the valid bindings; a later one makes no difference, as with GnuPG."""
@@ -224,11 +301,14 @@ class _Judgement:
     def _why_unreached(self, key: Key, bindings: list[Signature]) -> Refused | None:
         dies = minimal.death_by(key, bindings[0])
         if minimal.is_past(dies, self.now):
-            return self._refused(Refusal.EXPIRED_SUBKEY, dies)
-        if all(one.is_hash_weak for one in bindings):
-            return self._refused(Refusal.WEAK)
-        is_strange = all(one.flags is None for one in bindings) or (bindings[0].created or 0) > self.now
-        return self._refused(Refusal.UNSUPPORTED) if is_strange else None
+            return self._refused(Refusal.EXPIRED_SUBKEY, dies, key)
+        if all(one.weak_hash for one in bindings):
+            self.weak_hash = bindings[0].weak_hash
+            return self._refused(Refusal.WEAK, subkey=key)
+        if (bindings[0].created or 0) > self.now:
+            return self._refused(Refusal.NOT_YET_VALID, subkey=key)
+        is_strange = all(one.flags is None for one in bindings)
+        return self._refused(Refusal.UNSUPPORTED, subkey=key) if is_strange else None
 
     def _refuse_subkeys(self, refused: list[Refused]) -> Refused:
         for reason in _WORTH_SAYING:

@@ -1,17 +1,18 @@
 """What the keys and signatures of a certificate say of themselves (RFC 9580 §5.2, §5.5). Verifies nothing.
 
-pysequoia reads the packets; what it cannot tell is read here: key sizes and curves, and the Features subpacket.
+pysequoia reads signatures; keys, and the Features subpacket, which it does not tell, are read here.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, IntFlag
 
 import pysequoia.packet
-from pysequoia.packet import HashAlgorithm, KeyFlags, PacketPile, PublicKeyAlgorithm, SignatureType
+from pysequoia.packet import HashAlgorithm, KeyFlags, PacketPile, SignatureType
 
 from mailer.crypto.openpgp.failing import failing_as
 from mailer.crypto.openpgp.packets import Malformed, Packet, Tag, read_length, take
@@ -53,7 +54,7 @@ class Flag(IntFlag):
 
 def _parse(packet: Packet) -> pysequoia.packet.Packet:
     """Return pysequoia's view of a key or signature packet. Raises Malformed."""
-    with failing_as(Malformed()):
+    with failing_as(Malformed):
         parsed: pysequoia.packet.Packet
         _, parsed = PacketPile.from_bytes(_MARKER + packet.raw)
         return parsed
@@ -61,27 +62,23 @@ def _parse(packet: Packet) -> pysequoia.packet.Packet:
 
 # --- Keys -----------------------------------------------------------------------------------------------------------
 
-_RSA = (PublicKeyAlgorithm.RSAEncryptSign, PublicKeyAlgorithm.RSAEncrypt, PublicKeyAlgorithm.RSASign)
-_ELGAMAL = (PublicKeyAlgorithm.ElGamalEncrypt, PublicKeyAlgorithm.ElGamalEncryptSign)
-_CURVES = (PublicKeyAlgorithm.ECDH, PublicKeyAlgorithm.ECDSA, PublicKeyAlgorithm.EdDSA)
-_FIXED = (
-    (PublicKeyAlgorithm.X25519, "x25519"),
-    (PublicKeyAlgorithm.X448, "x448"),
-    (PublicKeyAlgorithm.Ed25519, "ed25519"),
-    (PublicKeyAlgorithm.Ed448, "ed448"),
-    (PublicKeyAlgorithm.MLDSA65_Ed25519, "mldsa65+ed25519"),
-    (PublicKeyAlgorithm.MLDSA87_Ed448, "mldsa87+ed448"),
-    (PublicKeyAlgorithm.SLHDSA128s, "slhdsa128s"),
-    (PublicKeyAlgorithm.SLHDSA128f, "slhdsa128f"),
-    (PublicKeyAlgorithm.SLHDSA256s, "slhdsa256s"),
-    (PublicKeyAlgorithm.MLKEM768_X25519, "mlkem768+x25519"),
-    (PublicKeyAlgorithm.MLKEM1024_X448, "mlkem1024+x448"),
-)
-_ENCRYPTING = (
-    *(PublicKeyAlgorithm.RSAEncryptSign, PublicKeyAlgorithm.RSAEncrypt, *_ELGAMAL, PublicKeyAlgorithm.ECDH),
-    *(PublicKeyAlgorithm.X25519, PublicKeyAlgorithm.X448),
-    *(PublicKeyAlgorithm.MLKEM768_X25519, PublicKeyAlgorithm.MLKEM1024_X448),
-)
+# RFC 9580 §9.1, draft-ietf-openpgp-pqc. pysequoia does not tell what a damaged key is; the refusal has to say it.
+_RSA, _ELGAMAL, _DSA, _CURVES = {1, 2, 3}, {16, 20}, {17}, {18, 19, 22}
+_FIXED = {
+    25: "x25519",
+    26: "x448",
+    27: "ed25519",
+    28: "ed448",
+    30: "mldsa65+ed25519",
+    31: "mldsa87+ed448",
+    32: "slhdsa128s",
+    33: "slhdsa128f",
+    34: "slhdsa256s",
+    35: "mlkem768+x25519",
+    36: "mlkem1024+x448",
+}
+_FOREIGN = {8: "kyber (LibrePGP)", 21: "diffie-hellman"}  # GnuPG 2.5's, which nobody else reads
+_ENCRYPTING = {1, 2, 16, 18, 20, 25, 26, 35, 36}
 _OIDS = {
     "2a8648ce3d030107": "nistp256",
     "2b81040022": "nistp384",
@@ -131,40 +128,45 @@ def read_key(packet: Packet) -> Key:
     version = octets[0]
     if packet.tag == Tag.SECRET_KEY:
         return Key(version, 0, "secret", "", Refusal.SECRET, False)
+    algorithm, material = _locate(packet.body)
+    name, weakness = _describe(algorithm, material)
     if version not in {4, 6}:
-        return Key(version, 0, f"v{version}", "", Refusal.UNSUPPORTED, False)
-    parsed = _parse(packet)
-    created = parsed.key_created
-    if parsed.fingerprint is None or created is None:
-        return Key(version, 0, "unknown", "", Refusal.UNSUPPORTED, False)
-    algorithm = _algorithm(parsed)
-    name, weakness = _describe(algorithm, packet.body[10 if version == 6 else 6 :])
-    return Key(version, _seconds(created), name, parsed.fingerprint, weakness, algorithm in _ENCRYPTING)
+        is_weak = version in {2, 3} and weakness is Refusal.WEAK
+        return Key(version, 0, f"{name} v{version}", "", Refusal.WEAK if is_weak else Refusal.UNSUPPORTED, False)
+    created = int.from_bytes(octets[1:5], "big")
+    return Key(version, created, name, _fingerprint(packet.body), weakness, algorithm in _ENCRYPTING)
 
 
-def _algorithm(parsed: pysequoia.packet.Packet) -> PublicKeyAlgorithm | None:
-    """Return None for one that pysequoia does not know."""
-    try:
-        with failing_as(Malformed()):
-            return parsed.key_algorithm
-    except Malformed:
-        return None
+def _locate(body: bytes) -> tuple[int, bytes]:
+    """Return a key's algorithm and numbers: version 3 has days of validity before it, 5 and 6 a length after it."""
+    at = 7 if body[0] in {2, 3} else 5
+    octets, at = take(body, at, 1)
+    return octets[0], body[at + 4 if body[0] in {5, 6} else at :]
 
 
-def _describe(algorithm: PublicKeyAlgorithm | None, material: bytes) -> tuple[str, Refusal | None]:
+def _fingerprint(body: bytes) -> str:
+    """RFC 9580 §5.5.4."""
+    if body[0] == 6:
+        return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest()
+    if len(body) > 0xFFFF:
+        raise Malformed
+    return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False).hexdigest()
+
+
+def _describe(algorithm: int, material: bytes) -> tuple[str, Refusal | None]:
     bits = int.from_bytes(material[:2], "big")
     if algorithm in _RSA:
         weakness = Refusal.WEAK if bits < RSA_BITS_MIN else Refusal.UNSUPPORTED if bits > RSA_BITS_MAX else None
         return f"rsa{bits}", weakness
-    if algorithm == PublicKeyAlgorithm.DSA:
+    if algorithm in _DSA:
         return f"dsa{bits}", _dsa_weakness(bits, material[2 + (bits + 7) // 8 :])
     if algorithm in _ELGAMAL:
         return f"elg{bits}", Refusal.WEAK
     if algorithm in _CURVES:
-        curve = _OIDS.get(material[1 : 1 + material[0]].hex(), "unknown")
+        curve = _OIDS.get(material[1 : 1 + material[0]].hex() if material else "", "unknown curve")
         return curve, None if curve in _SUPPORTED_CURVES else Refusal.UNSUPPORTED
-    name = next((name for known, name in _FIXED if known == algorithm), None)
-    return name or "unknown", None if name else Refusal.UNSUPPORTED
+    name = _FIXED.get(algorithm)
+    return name or _FOREIGN.get(algorithm, f"algorithm {algorithm}"), None if name else Refusal.UNSUPPORTED
 
 
 def _dsa_weakness(bits: int, rest: bytes) -> Refusal | None:
@@ -181,11 +183,12 @@ def _dsa_weakness(bits: int, rest: bytes) -> Refusal | None:
 class Signature:
     """A signature packet, read. Times in seconds; None for what is not said. kind: None for all others than Kind's.
 
-    issuers: key IDs that it names. What is only said outside the hashed area is ignored, but for issuers.
+    weak_hash: the hash that it is made with, if that is broken (RFC 9580 §9.5), else "". issuers: key IDs that it
+    names. What is only said outside the hashed area is ignored, but for issuers.
     """
 
     kind: Kind | None
-    is_hash_weak: bool
+    weak_hash: str
     raw: bytes = field(repr=False)
     created: int | None = None
     lives_for: int | None = None
@@ -205,17 +208,20 @@ class Signature:
         return bool((self.flags or 0) & flag)
 
 
+_WEAK_HASHES = ((HashAlgorithm.MD5, "md5"), (HashAlgorithm.SHA1, "sha1"), (HashAlgorithm.RipeMD, "ripemd160"))
+
+
 def read_signature(packet: Packet) -> Signature:
     """Return what a signature packet says, unverified. Raises Malformed."""
     parsed = _parse(packet)
     if parsed.signature_version is None:
         raise Malformed
-    with failing_as(Malformed()):  # for a type or hash that pysequoia does not know
+    with failing_as(Malformed):  # for a type or hash that pysequoia does not know
         kind, hash_algorithm = parsed.signature_type, parsed.hash_algorithm
     named = (parsed.issuer_key_id, parsed.issuer_fingerprint)
     return Signature(
         kind=next((one for one in Kind if one.value == kind), None),
-        is_hash_weak=hash_algorithm in (HashAlgorithm.MD5, HashAlgorithm.SHA1, HashAlgorithm.RipeMD),  # RFC 9580 §9.5
+        weak_hash=next((name for weak, name in _WEAK_HASHES if weak == hash_algorithm), ""),
         raw=packet.raw,
         created=_seconds(parsed.signature_created) if parsed.signature_created else None,
         lives_for=_period(parsed.signature_validity_period),
@@ -256,6 +262,31 @@ def _read_features(body: bytes) -> int | None:
     hashed, _ = take(body, at, int.from_bytes(octets, "big"))
     content = dict(_walk_subpackets(hashed)).get(_FEATURES)
     return None if content is None else content[0] if content else 0
+
+
+_ISSUER, _ISSUER_FINGERPRINT = 16, 33
+_KEY_REVOCATION = 0x20  # may be by a revoker whom the owner named
+
+
+def is_anothers(body: bytes, owner: bytes) -> bool:
+    """Whether a signature names others as its issuer, and not the key with this ID; quickly, for there may be many."""
+    try:
+        if body[0] == 3:  # RFC 9580 §5.2.2
+            return body[2] != _KEY_REVOCATION and body[7:15] != owner
+        if body[0] != 4 or body[1] == _KEY_REVOCATION:
+            return False
+        hashed, at = take(body, 6, int.from_bytes(body[4:6], "big"))
+        unhashed, _ = take(body, at + 2, int.from_bytes(body[at : at + 2], "big"))
+        named = {_named(kind, said) for area in (hashed, unhashed) for kind, said in _walk_subpackets(area)} - {b""}
+    except (Malformed, IndexError):
+        return False
+    return bool(named) and owner not in named
+
+
+def _named(kind: int, said: bytes) -> bytes:
+    if kind == _ISSUER:
+        return said[:8]
+    return said[-8:] if kind == _ISSUER_FINGERPRINT and said[:1] == b"\x04" else b""
 
 
 def _walk_subpackets(area: bytes) -> Iterator[tuple[int, bytes]]:

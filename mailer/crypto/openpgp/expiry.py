@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from mailer.crypto.openpgp import minimal
 from mailer.crypto.openpgp.claims import Flag, Kind
+from mailer.crypto.openpgp.glance import glance
 from mailer.crypto.openpgp.sheaves import Component, Sheaf
 
 
@@ -16,6 +17,12 @@ def expiry(certificate: bytes) -> datetime | None:
         return None
     ends = minimal.earliest(minimal.death_of_primary(sheaf), _death_of_recipients(sheaf))
     return datetime.fromtimestamp(ends, UTC) if ends is not None else None
+
+
+def outlives(certificate: bytes, moment: datetime) -> bool:
+    """Return whether one look at a minimal certificate shows that nothing in it ends by then; False: look closely."""
+    seen = glance(certificate)
+    return seen is not None and (seen.dies is None or seen.dies > moment.timestamp())
 
 
 def _death_of_recipients(sheaf: Sheaf) -> int | None:

@@ -20,7 +20,7 @@ class failing_as:  # noqa: N801 - reads as the `with` statement that it is for, 
     A class, because a generator costs several times as much, and this is around every packet.
     """
 
-    def __init__(self, failure: Exception) -> None:
+    def __init__(self, failure: Exception | type[Exception]) -> None:
         self._failure = failure
 
     def __enter__(self) -> None: ...

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 import pysequoia
-from pysequoia import CipherSuite, Profile, PyDecryptor, PySigner, SignatureMode, Tsk
+from pysequoia import Cert, CipherSuite, Profile, PyDecryptor, PySigner, SignatureMode, Tsk
 
 from mailer.crypto.openpgp import claims, gnupg, minimal, packets
 from mailer.crypto.openpgp.claims import Flag
@@ -73,6 +73,16 @@ class ListKey:
         """pysequoia's handle; of no use outside the door."""
         return self._tsk.signer()
 
+    @property
+    def certificate(self) -> Cert:
+        """pysequoia's handle on the certificate; of no use outside the door."""
+        return self._tsk.extract_certificate()
+
+    @property
+    def certifier(self) -> PySigner:
+        """pysequoia's handle; of no use outside the door."""
+        return self._tsk.certifier()
+
     @cached_property
     def decryptor(self) -> PyDecryptor:
         """pysequoia's handle; of no use outside the door."""
@@ -95,7 +105,7 @@ def generate_list_key(address: Address) -> ListKey:
 
 def generate_plain_key(address: Address) -> ListKey:
     """Return a new key of pysequoia's own making: [C] primary, subkeys that sign and encrypt; version 4."""
-    with failing_as(KeyNotMade()):
+    with failing_as(KeyNotMade):
         tsk = Tsk.generate(f"<{address}>", profile=Profile.RFC4880, cipher_suite=CipherSuite.Cv25519)
         return ListKey.from_secret(bytes(tsk))
 

@@ -20,10 +20,14 @@ from mailer.model.certificate import Refusal
 
 
 class Usable(NamedTuple):
-    """A certificate that can be encrypted to. features: what its self-signatures advertise, None if they do not say."""
+    """A certificate that can be encrypted to. features: what its self-signatures advertise, None if they do not say.
+
+    is_nameless: it needs a primary key of ours.
+    """
 
     version: int
     features: int | None
+    is_nameless: bool = False
 
     @property
     def reads_only_seipd_v1(self) -> bool:
@@ -53,7 +57,7 @@ def look_closely(certificate: bytes, now: datetime) -> Usable | Refusal:
     sheaf = read(certificate)
     if sheaf is None:
         return Refusal.NOT_A_CERTIFICATE
-    return why_unusable(sheaf, now) or Usable(sheaf.key.version, _features(sheaf))
+    return why_unusable(sheaf, now) or Usable(sheaf.key.version, _features(sheaf), sheaf.is_nameless)
 
 
 def why_unusable(sheaf: Sheaf, now: datetime) -> Refusal | None:
@@ -61,7 +65,7 @@ def why_unusable(sheaf: Sheaf, now: datetime) -> Refusal | None:
     at = int(now.timestamp())
     if sheaf.is_secret:
         return Refusal.SECRET
-    if not sheaf.self_signatures:
+    if not sheaf.self_signatures and not sheaf.is_nameless:
         return Refusal.NOT_A_CERTIFICATE
     if sheaf.key.weakness:
         return sheaf.key.weakness

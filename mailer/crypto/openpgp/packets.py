@@ -69,6 +69,17 @@ def walk(blob: bytes) -> Iterator[Packet]:
         yield Packet(tag, body)
 
 
+def tags(blob: bytes) -> Iterator[int]:
+    """Yield the tags of packets as far as their headers and lengths make sense, cut off or not."""
+    try:
+        at = 0
+        while at < len(blob) and blob[at] & 0x80:
+            yield blob[at] & 0x3F if blob[at] & 0x40 else (blob[at] & 0x3C) >> 2
+            _, at = _read_new_format(blob, at + 1) if blob[at] & 0x40 else _read_old_format(blob, at)
+    except Malformed:
+        return
+
+
 def outline(opening: bytes, octets: int) -> Outline:
     """Return tag and first octet of each packet in a message of so many octets, of which `opening` is the begin.
 

@@ -78,7 +78,7 @@ def decrypt(
 def _decrypt(message: bytes, key: ListKey, certificates: Sequence[bytes]) -> Decrypted | None:
     """With certificates pysequoia opens what is validly signed by one of them, and nothing else."""
     try:
-        with failing_as(DecryptionFailed()):
+        with failing_as(DecryptionFailed):
             store = _Store(certificates) if certificates else None
             return pysequoia.decrypt(message, decryptor=key.decryptor, store=store)
     except DecryptionFailed:
@@ -111,7 +111,7 @@ def verify_detached(
     """Return the first valid signature over `payload` in `signature`, armored or binary, or None."""
     for packet in _signatures(signature)[:SIGNATURES_MAX]:
         try:
-            with failing_as(DecryptionFailed()):
+            with failing_as(DecryptionFailed):
                 sig = Sig.from_bytes(packet.raw)
                 verified = pysequoia.verify(payload, store=_Store(certificates), signature=sig)
         except DecryptionFailed:
@@ -134,7 +134,7 @@ def verify_cleartext(message: bytes, certificates: Sequence[bytes], now: datetim
     whole, text, signature = pieces
     found = _signatures(signature)
     try:
-        with failing_as(DecryptionFailed()):
+        with failing_as(DecryptionFailed):
             verified = pysequoia.verify(whole, store=_Store(certificates))
     except DecryptionFailed:
         return Opened(text, None)

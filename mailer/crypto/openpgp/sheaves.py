@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mailer.crypto.openpgp import armor, claims, packets
+from mailer.crypto.openpgp import armor, claims, keybox, packets
 from mailer.crypto.openpgp.armor import BlockKind
 from mailer.crypto.openpgp.claims import Key, Kind, Signature
 from mailer.crypto.openpgp.packets import Malformed, Packet, Tag
 
-OCTETS_MAX = 1 << 20
-PACKETS_MAX = 2000
-BLOCKS_MAX = 50
+OCTETS_MAX = 8 << 20
+PACKETS_MAX = 2000  # without the signatures of others
+CERTIFICATES_MAX = 200
+BLOCKS_MAX = 200
 USER_ID_OCTETS_MAX = 2048
 SIGNATURES_MAX = 250  # by the owner on one component: twenty years of monthly extensions
+_SECRET = frozenset({Tag.SECRET_KEY, Tag.SECRET_SUBKEY})
 _SECRET_BLOCKS = frozenset({BlockKind.PRIVATE_KEY, BlockKind.SECRET_KEY})
 _KEY_BLOCKS = _SECRET_BLOCKS | {BlockKind.PUBLIC_KEY, BlockKind.FILE}
 _OF_MESSAGES = frozenset(
@@ -54,16 +56,30 @@ class Sheaf:
     subkeys: dict[bytes, Component] = field(default_factory=dict)
 
     @property
+    def is_nameless(self) -> bool:
+        """Whether it is of version 4 and has subkeys alone, and nothing that vouches for the primary key."""
+        has_bindings = any(subkey.of(Kind.BINDING) for subkey in self.subkeys.values())
+        return self.key.version == 4 and not self.user_ids and not self.self_signatures and has_bindings
+
+    @property
     def self_signatures(self) -> list[Signature]:
         """What may vouch for the primary key: direct-key signatures and certifications of user IDs, in no order."""
         certifications = (one for user_id in self.user_ids.values() for one in user_id.of(*claims.CERTIFICATIONS))
         return [*self.primary.of(Kind.DIRECT), *certifications]
 
 
-def gather(blob: bytes) -> tuple[list[Sheaf], bool]:
-    """Return the certificates in `blob`, binary or armored; and whether something in it is marked as a secret key.
+@dataclass
+class Gathered:
+    """What is in a file. has_secret: something in it is marked as a secret key, or a part of one."""
 
-    Copies of one certificate become one sheaf, so that a revocation in any of them counts. Raises TooLarge.
+    sheaves: list[Sheaf]
+    has_secret: bool
+
+
+def gather(blob: bytes) -> Gathered:
+    """Return the certificates in `blob`: binary, armored, or as GnuPG keeps them (keybox). Raises TooLarge.
+
+    Copies of one certificate become one sheaf, so that a revocation in any of them counts.
     """
     if len(blob) > OCTETS_MAX:
         raise TooLarge
@@ -71,23 +87,51 @@ def gather(blob: bytes) -> tuple[list[Sheaf], bool]:
     if len(blocks) > BLOCKS_MAX:
         raise TooLarge
     key_blocks = [block for block in blocks if block.kind in _KEY_BLOCKS]
+    contents = [block.content or b"" for block in key_blocks] if blocks else keybox.split(blob) or [blob]
     found: list[Packet] = []
-    for content in [block.content or b"" for block in key_blocks] if blocks else [blob]:
+    for content in contents:
         found += _read_block(content, PACKETS_MAX - len(found))
-    return sort(found), any(block.kind in _SECRET_BLOCKS for block in key_blocks)
+    has_secret = any(block.kind in _SECRET_BLOCKS for block in key_blocks)
+    has_secret |= any(_begins_secret(content) for content in contents) or any(one.tag in _SECRET for one in found)
+    sheaves = sort(found)
+    if len(sheaves) > CERTIFICATES_MAX:
+        raise TooLarge
+    return Gathered(sheaves, has_secret)
+
+
+def _begins_secret(content: bytes) -> bool:
+    """Whether a secret key is first in it, whole or not."""
+    first = next(packets.tags(content), None)
+    return first in _SECRET
 
 
 def _read_block(content: bytes, room: int) -> list[Packet]:
-    """A block that is cut off, or is a message, counts for nothing: what is missing may be a revocation."""
-    found = []
+    """Return the packets of a block, without what strangers signed; that is what certificates are flooded with.
+
+    A block that is cut off, or is a message, counts for nothing: what is missing may be a revocation.
+    """
+    found: list[Packet] = []
+    owner = b""
     try:
         for packet in packets.walk(content):
+            if packet.tag == Tag.PUBLIC_KEY:
+                owner = _key_id(packet)
+            elif packet.tag == Tag.SIGNATURE and claims.is_anothers(packet.body, owner):
+                continue
             found.append(packet)
             if len(found) > room:
                 raise TooLarge
     except Malformed:
         return []
     return [] if any(packet.tag in _OF_MESSAGES for packet in found) else found
+
+
+def _key_id(packet: Packet) -> bytes:
+    try:
+        fingerprint = claims.read_key(packet).fingerprint
+    except Malformed:
+        return b""
+    return claims.to_key_id(fingerprint) if fingerprint else b""
 
 
 def sort(found: Iterable[Packet]) -> list[Sheaf]:

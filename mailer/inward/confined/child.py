@@ -25,6 +25,7 @@ from mailer.model.address import Address
 from mailer.model.certificate import Certificate
 
 READY = b"ready"
+AUTHENTICATE = "authenticate"  # in the command line of a child that will be asked about senders
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
@@ -37,7 +38,7 @@ _SIGKILL = 9
 def main() -> None:
     """Confine this process and serve until stdin ends. Nothing of a stranger's is touched before the limits stand."""
     memory_octets, time_s = int(sys.argv[1]), float(sys.argv[2])
-    _load_everything()
+    _load_everything(AUTHENTICATE in sys.argv[3:])
     confine(memory_octets)
     _write(sys.stdout.buffer, frames.pack(READY))
     while (body := _read(sys.stdin.buffer)) is not None:
@@ -47,21 +48,29 @@ def main() -> None:
 
 def answer(request: frames.Request) -> bytes:
     """Return the frame that answers a request. Errors of ours are answers; all else ends this process."""
-    from mailer.crypto import openpgp
-    from mailer.inward.confined import parse
+    from mailer.inward import testimony
+    from mailer.inward.confined import files, parse
 
+    if request.purpose == "authenticate":
+        from mailer.inward.confined import authentic
+
+        verdict = authentic.judge(request.content, testimony.read_question(request.keys[0]))
+        return testimony.write_verdict(verdict)
     if request.purpose == "examine":
-        return frames.write_answer(openpgp.examine(request.content, request.now))
+        return frames.write_answer(files.examine(request.content, request.now, request.authorities))
+    if request.purpose == "find":
+        return frames.write_answer(files.find(request.content, Address.parse(request.keys[0].decode()), request.now))
     try:
-        letter = parse.read_letter(request.content, request.keys, request.certificate, request.now)
+        given = (request.keys, request.certificate, request.now, request.authorities)
+        letter = parse.read_letter(request.content, *given)
     except Unreadable as refusal:
         return frames.write_answer(refusal)
     return frames.write_answer(letter)
 
 
-def _load_everything() -> None:
+def _load_everything(can_authenticate: bool) -> None:
     """Load every codec and library while files may still be opened, by reading a letter to ourselves."""
-    from mailer.crypto import openpgp
+    from mailer.crypto import openpgp, smime
 
     for module in pkgutil.iter_modules(encodings.__path__):
         with contextlib.suppress(LookupError, ImportError):  # some are for Windows alone
@@ -71,7 +80,12 @@ def _load_everything() -> None:
     assert isinstance(certificate, Certificate)
     message = openpgp.encrypt(b"hello", certificate.blob, now, key)
     letter = b"From: <list@example.org>\r\nSubject: =?gbk?b?tqnUxA==?=\r\n\r\n" + message
+    smime.load_everything(now)
     answer(frames.Request("read", letter, (key.secret,), certificate.blob, now))
+    if can_authenticate:  # 20 MB more
+        from mailer.inward.confined import authentic
+
+        authentic.load_everything()
 
 
 def confine(memory_octets: int) -> None:

@@ -7,44 +7,76 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from mailer.crypto import openpgp
-from mailer.errors import BadAddress
-from mailer.inward.confined import armored, fields
+from mailer.errors import BadAddress, Unreadable
+from mailer.inward.confined import armored, fields, parts, visible
 from mailer.inward.confined.parts import Part
 from mailer.model.address import Address
 from mailer.model.certificate import Certificate, Refusal, Refused
 
 BLOBS = 4  # a hostile one may take two seconds
 
-_LABELS = ("PUBLIC KEY BLOCK", "PRIVATE KEY BLOCK")
+_LABELS = ("PUBLIC KEY BLOCK", "PRIVATE KEY BLOCK", "SECRET KEY BLOCK", "ARMORED FILE")
+_ARMORED = tuple(f"-----BEGIN PGP {label}-----".encode() for label in _LABELS)
 _SUFFIXES = (".asc", ".gpg", ".key", ".pgp")
 _NOT_KEYS = ("application/pgp-signature", "application/pgp-encrypted")
 _ATTRIBUTE = re.compile(r"\s*([A-Za-z_-]{1,40})\s*=\s*(.*)", re.DOTALL)
-
-_NO_CERTIFICATE = Refused(Refusal.NOT_A_CERTIFICATE)  # in Autocrypt: a damaged header, of which nobody knows
 
 Offer = Certificate | Refused
 
 
 def find(
-    payload: Part | None, text: str, autocrypt: Iterable[bytes], sender: Address, own: Collection[str], now: datetime
+    payload: Part | None,
+    text: str,
+    autocrypt: Iterable[bytes],
+    sender: Address,
+    own: Collection[str],
+    now: datetime,
+    on_file: bytes = b"",
 ) -> tuple[Certificate | Refused, ...]:
     """Return what the letter offers as the sender's certificate, best first. payload: where attachments are, if any.
 
     own: fingerprints of the list's keys, which come back in replies and are nobody's offer. Several usable ones that
-    are attached or in the text, of different fingerprints, say nothing: Refused(SEVERAL).
+    are attached or in the text, of different fingerprints, say nothing unless just one has the sender's address as a
+    user ID: Refused(SEVERAL). Beside a secret key nothing counts: Refused(SECRET). on_file: the sender's certificate as
+    we hold it, minimal; where the letter brings that one, the offer is both put together.
     """
     blobs = [*(_attached(payload) if payload else ()), *_in_text(text)]
-    given = [offer for offer in _examine(blobs, now) if offer.fingerprint not in own]
+    given = [offer for offer in _examine(blobs, now, on_file) if offer.fingerprint not in own]
+    secret = next((offer for offer in given if _is(offer, Refusal.SECRET)), None)
+    if secret:  # whatever else there is: its owner has to hear of this
+        return (secret,)
     usable = {offer.fingerprint for offer in given if isinstance(offer, Certificate)}
     if len(usable) > 1:
-        return (Refused(Refusal.SEVERAL),)
+        usable &= {name for blob in blobs[:BLOBS] for name in openpgp.bearers(blob, sender)}
+        if len(usable) != 1:
+            return (Refused(Refusal.SEVERAL),)
+        given = [offer for offer in given if offer.fingerprint in usable]
     header = _autocrypt(autocrypt, sender)
-    announced = _examine([header], now) if header else []
-    return _each_once([*given, *(offer for offer in announced if offer != _NO_CERTIFICATE)])
+    announced = _examine([header], now, on_file) if header else []
+    # of a damaged header its writer knows nothing
+    return _each_once([*given, *(offer for offer in announced if not _is(offer, Refusal.NOT_A_CERTIFICATE))])
 
 
-def _examine(blobs: Iterable[bytes], now: datetime) -> list[Offer]:
-    return [offer for _, blob in zip(range(BLOBS), blobs, strict=False) for offer in openpgp.examine(blob, now)]
+def in_file(content: bytes) -> list[bytes]:
+    """Return what a letter that was saved as a file may hold of certificates, whoever wrote it; best first."""
+    try:
+        root = parts.read(content)
+    except Unreadable:
+        return []
+    headers = (_read_attributes(raw) for raw in root.all("autocrypt"))
+    announced = [fields.decode_base64(said["keydata"].encode()) for said in headers if "keydata" in said]
+    return [*_attached(root), *_in_text(visible.text_of(root)), *announced][:BLOBS]
+
+
+def _examine(blobs: Iterable[bytes], now: datetime, on_file: bytes) -> list[Offer]:
+    few = [blob for _, blob in zip(range(BLOBS), blobs, strict=False)]
+    if not on_file:
+        return [offer for blob in few for offer in openpgp.examine(blob, now)]
+    return [offer for blob in few for offer in openpgp.examine_beside(blob, on_file, now)]
+
+
+def _is(offer: Offer, reason: Refusal) -> bool:
+    return isinstance(offer, Refused) and offer.reason is reason
 
 
 def _each_once(offers: Iterable[Offer]) -> tuple[Offer, ...]:
@@ -58,12 +90,12 @@ def _each_once(offers: Iterable[Offer]) -> tuple[Offer, ...]:
 
 def _attached(payload: Part) -> Iterator[bytes]:
     for part in payload.walk():
-        if part.children or part.type in _NOT_KEYS or not _may_be_key(part):
+        if part.children or part.type in _NOT_KEYS or not (part.is_attachment or _may_be_key(part)):
             continue
         content = part.decoded()
-        if b"-----BEGIN PGP " in content[:10_000]:
+        if any(mark in content for mark in _ARMORED):
             yield from _in_text(content.decode("latin-1"))
-        elif content[:1] and _is_key_packet(content[0]):
+        elif _may_be_key(part) and content[:1] and _is_key_packet(content[0]):
             yield content
 
 
@@ -102,20 +134,24 @@ def _autocrypt(headers: Iterable[bytes], sender: Address) -> bytes | None:
 
 def _read_autocrypt(raw: bytes, sender: Address) -> bytes | None:
     """Return the key data of a header that is for `sender` and has no critical attribute unknown to us (§2.1)."""
+    said = _read_attributes(raw)
+    known = {"addr", "prefer-encrypt", "keydata"}
+    if any(name not in known and not name.startswith("_") for name in said) or "keydata" not in said:
+        return None
+    try:
+        is_for_sender = Address.parse(said.get("addr", "").strip()).normalised == sender.normalised
+    except BadAddress:
+        return None
+    return fields.decode_base64(said["keydata"].encode()) if is_for_sender else None
+
+
+def _read_attributes(raw: bytes) -> dict[str, str]:
+    """Return the attributes of an Autocrypt header; none of one that is not well-formed or says something twice."""
     attributes: dict[str, str] = {}
     for piece in fields.unfold(raw).decode("ascii", "replace").split(";"):
         found = _ATTRIBUTE.fullmatch(piece)
-        if piece.strip() and not found:
-            return None
-        if found and found[1] in attributes:
-            return None
+        if (piece.strip() and not found) or (found and found[1] in attributes):
+            return {}
         if found:
             attributes[found[1]] = found[2]
-    known = {"addr", "prefer-encrypt", "keydata"}
-    if any(name not in known and not name.startswith("_") for name in attributes) or "keydata" not in attributes:
-        return None
-    try:
-        is_for_sender = Address.parse(attributes.get("addr", "").strip()).normalised == sender.normalised
-    except BadAddress:
-        return None
-    return fields.decode_base64(attributes["keydata"].encode()) if is_for_sender else None
+    return attributes

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from mailer.errors import DecryptionFailed, Unreadable
 from mailer.inward import guard
-from mailer.inward.confined import fields, offered, parts, peel, report
+from mailer.inward.confined import fields, offered, parts, peel, report, smime_offers
 from mailer.inward.confined.parts import Part
 from mailer.inward.confined.peel import Peeled, Ring
 from mailer.model.address import Address
@@ -19,18 +19,21 @@ LETTER_OCTETS = 32 * 1024 * 1024
 GUARD_FIELDS = 200
 
 
-def read_letter(raw: bytes, keys: Sequence[bytes], certificate: bytes | None, now: datetime) -> Letter:
+def read_letter(
+    raw: bytes, keys: Sequence[bytes], certificate: bytes | None, now: datetime, authorities: bytes = b""
+) -> Letter:
     """Return the letter that `raw` is, as SMTP brought it (RFC 5322).
 
-    keys: the list's secret keys, binary; certificate: the sender's as we hold it, whose signature is looked for; now:
-    aware, judges the certificates offered. Raises Unreadable, and of these Unopened where it is encrypted to others.
+    keys: the list's secret keys, OpenPGP in binary and S/MIME in PEM; certificate: the sender's as we hold it, whose
+    signature is looked for; now: aware, judges the certificates offered; authorities: PEM, of whom one must vouch for
+    X.509 ones, if there are any. Raises Unreadable, and of these Unopened where it is encrypted to others.
     """
     if len(raw) > LETTER_OCTETS:
         raise Unreadable(Unreadability.TOO_LARGE)
     root = parts.read(raw)
     reported = report.read(root)
     sender = report.sender_of(root) if reported else _sender(root)
-    ring = Ring.of(keys, certificate, now)
+    ring = Ring.of(keys, certificate, now, authorities)
     try:
         peeled = peel.peel(root, ring)
     except DecryptionFailed:
@@ -64,12 +67,15 @@ def _signed_offers(peeled: Peeled, sender: Address, ring: Ring) -> tuple[Certifi
     """Return the certificates that the signature covers: not what stands in the header or is attached outside it."""
     payload = peeled.payload if peeled.is_payload_signed else None
     autocrypt = payload.all("autocrypt") if payload else []
-    return offered.find(payload, peeled.text, autocrypt, sender, ring.fingerprints, ring.now)
+    return offered.find(payload, peeled.text, autocrypt, sender, ring.fingerprints, ring.now, ring.on_file)
 
 
 def _offers(root: Part, peeled: Peeled, sender: Address, ring: Ring) -> tuple[Certificate | Refused, ...]:
     found = _autocrypt(root, peeled)
-    return offered.find(peeled.payload, peeled.text, found, sender, ring.fingerprints, ring.now)
+    pgp = offered.find(peeled.payload, peeled.text, found, sender, ring.fingerprints, ring.now, ring.on_file)
+    given = smime_offers.given(peeled.payload, peeled.text, ring.now, ring.authorities)
+    signers = smime_offers.signed_with(peeled.payload, peeled.cms, ring.now, ring.authorities)
+    return smime_offers.among(pgp, given, signers, ring.fingerprints)
 
 
 def _sender(root: Part) -> Address:

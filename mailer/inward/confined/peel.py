@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mailer.crypto import openpgp
+from mailer.crypto import openpgp, smime
+from mailer.crypto.smime import SmimeKey
 from mailer.errors import DecryptionFailed
 from mailer.inward.confined import armored, charsets, fields, parts, visible
 from mailer.inward.confined.parts import Part
+from mailer.model.certificate import is_x509
 
 LAYERS = 5
 
@@ -35,7 +37,8 @@ _NEW_LINE = re.compile(rb"\r?\n")
 class Peeled:
     """What is left. payload: the innermost entity; text: what it shows; signature: only one that covers all of that.
 
-    is_payload_signed: it covers what is attached, too, and not the text alone.
+    is_payload_signed: it covers what is attached, too, and not the text alone. cms: S/MIME signatures that stood around
+    it. They prove nothing (crypto.smime), but hold their signers' certificates.
     """
 
     payload: Part
@@ -45,29 +48,43 @@ class Peeled:
     signature: openpgp.Signature | None = None
     is_wrapped: bool = False
     is_payload_signed: bool = False
+    cms: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The keys at hand: the list's secret ones, and the certificate whose signature is looked for; now: aware."""
+    """The keys at hand: the list's secret ones, and the certificate whose signature is looked for; now: aware.
+
+    authorities: PEM, who must vouch for X.509 certificates; b"" if nobody need.
+    """
 
     keys: tuple[openpgp.ListKey, ...]
     certificates: tuple[bytes, ...]
     now: datetime
+    smime: tuple[SmimeKey, ...] = ()
+    authorities: bytes = b""
 
     @classmethod
-    def of(cls, keys: Sequence[bytes], certificate: bytes | None, now: datetime) -> Ring:
-        """Return the ring of these transferable keys (RFC 9580 §10), binary."""
-        return cls(tuple(map(openpgp.ListKey.from_secret, keys)), (certificate,) if certificate else (), now)
+    def of(cls, keys: Sequence[bytes], certificate: bytes | None, now: datetime, authorities: bytes = b"") -> Ring:
+        """Return the ring of these keys: transferable ones (RFC 9580 §10), binary, and those for S/MIME, PEM."""
+        pem = [key for key in keys if key.startswith(b"-----")]
+        pgp = tuple(openpgp.ListKey.from_secret(key) for key in keys if key not in pem)
+        certificates = (certificate,) if certificate else ()
+        return cls(pgp, certificates, now, tuple(map(SmimeKey.from_pem, pem)), authorities)
+
+    @property
+    def on_file(self) -> bytes:
+        """The sender's OpenPGP certificate, or b""."""
+        return next((one for one in self.certificates if not is_x509(one)), b"")
 
     @property
     def fingerprints(self) -> frozenset[str]:
         """The fingerprints of the list's keys."""
-        return frozenset(key.fingerprint for key in self.keys)
+        return frozenset([*(key.fingerprint for key in self.keys), *(key.fingerprint for key in self.smime)])
 
 
 def peel(root: Part, ring: Ring) -> Peeled:
-    """Return the letter without its OpenPGP layers. Raises DecryptionFailed where one does not open."""
+    """Return the letter without its OpenPGP and S/MIME layers. Raises DecryptionFailed where one does not open."""
     peeled = Peeled(root)
     for _ in range(LAYERS):
         further = _peel_once(peeled, ring)
@@ -88,6 +105,8 @@ def peel(root: Part, ring: Ring) -> Peeled:
 
 def _peel_once(peeled: Peeled, ring: Ring) -> Peeled | None:
     part = peeled.payload
+    if _is_smime(part):
+        return _peel_smime(peeled, ring)
     if (ciphertext := _ciphertext_of(part)) is not None:
         message, is_wrapped = ciphertext
         opened = openpgp.decrypt(message, ring.keys, ring.certificates, ring.now)
@@ -99,6 +118,8 @@ def _peel_once(peeled: Peeled, ring: Ring) -> Peeled | None:
             signature=opened.signature and _dated(opened.signature, payload),
             is_wrapped=peeled.is_wrapped or is_wrapped,
         )
+    if _is_cms_signed(part) and len(part.children) == 2:
+        return replace(peeled, payload=part.children[0], cms=(*peeled.cms, part.children[1].decoded()))
     if _is_signed(part) and len(part.children) == 2:
         signature = _verify(part, ring)
         return replace(peeled, payload=part.children[0], is_signed=True, signature=signature or peeled.signature)
@@ -112,8 +133,42 @@ def _dated(signature: openpgp.Signature, payload: Part) -> openpgp.Signature:
     return signature if signature.created else replace(signature, created=fields.moment(payload.first("date")))
 
 
-_SMIME = ("application/pkcs7-mime", "application/x-pkcs7-mime")  # nothing here opens it
-_SECURED = ("multipart/signed", "multipart/encrypted")
+def _peel_smime(peeled: Peeled, ring: Ring) -> Peeled | None:
+    """Open an envelope, or take the text out of a signature around it (RFC 8551 §3.3, §3.5.2).
+
+    Nothing authenticates what an envelope holds, so no signature outside it counts for that.
+    """
+    blob = peeled.payload.decoded()
+    match smime.kind_of(blob):
+        case smime.Kind.ENVELOPED:
+            return Peeled(parts.read(smime.decrypt(blob, ring.smime)), was_encrypted=True, is_wrapped=peeled.is_wrapped)
+        case smime.Kind.SIGNED:
+            return replace(peeled, payload=_content_of(blob), cms=(*peeled.cms, blob))
+        case smime.Kind.CERTIFICATES:
+            return None
+    raise DecryptionFailed
+
+
+def _content_of(blob: bytes) -> Part:
+    try:
+        return parts.read(smime.content_of(blob))
+    except smime.Malformed:
+        raise DecryptionFailed from None
+
+
+_SMIME = ("application/pkcs7-mime", "application/x-pkcs7-mime")
+_CMS_SIGNATURE = ("application/pkcs7-signature", "application/x-pkcs7-signature")
+_SECURED = ("multipart/signed", "multipart/encrypted", *_SMIME)
+
+
+def _is_smime(part: Part) -> bool:
+    """Whether a part is PKCS#7; some gateways call it application/octet-stream (RFC 8551 §3.9)."""
+    return not part.children and (part.type in _SMIME or part.filename.lower() == "smime.p7m")
+
+
+def _is_cms_signed(part: Part) -> bool:
+    children = part.children
+    return part.type == "multipart/signed" and any(child.type in _CMS_SIGNATURE for child in children[1:])
 
 
 def _is_signed(part: Part) -> bool:
@@ -133,7 +188,7 @@ def _ciphertext_of(part: Part) -> tuple[bytes, bool] | None:
 
     RFC 3156 §4, and what Exchange (multipart/mixed with the same parts) and list servers (a footer beside) make of it.
     """
-    if part.type == "multipart/encrypted" or part.type in _SMIME or part.filename.lower() == "smime.p7m":
+    if part.type == "multipart/encrypted":
         return _pick(part), False
     if part.type != "multipart/mixed":
         return None

@@ -11,10 +11,11 @@ from functools import partial
 
 from mailer.outward.relay.connection import SmtpConnection
 from mailer.outward.relay.folder import FolderConnection, make_folder
+from mailer.outward.relay.opening import reach
 from mailer.outward.relay.pool import Connection, Relay
 from mailer.outward.relay.settings import RelaySettings, Security, read_proxy, tls_context
 
-__all__ = ["Connection", "Relay", "RelaySettings", "Security", "open_relay"]
+__all__ = ["Connection", "Relay", "RelaySettings", "Security", "open_relay", "reach"]
 
 
 def open_relay(settings: RelaySettings) -> Relay:

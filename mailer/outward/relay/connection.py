@@ -47,7 +47,7 @@ class SmtpConnection:
             return await self._session.give(parcel, may_finish)
         except TROUBLES as error:
             what = type(error.__cause__ or error).__name__  # never its text, which may quote the relay
-            _log.warning("relay %s failed: %s", self._settings.name, what)
+            _log.warning("relay %s failed: %s; what waits is tried again", self._settings.name, what)
             if self._session is None:
                 return read_trouble(error)
             self._session.abort()

@@ -44,7 +44,7 @@ class FolderConnection:
                 return Outcome(Answer.LATER, is_connection_lost=True)
             await asyncio.to_thread(_publish, beginning, final)
         except OSError as error:
-            _log.warning("relay %s failed: %s", self._name, type(error).__name__)
+            _log.warning("relay %s failed: %s; what waits is tried again", self._name, type(error).__name__)
             return Outcome(Answer.LATER, is_connection_lost=True, is_in_doubt=await asyncio.to_thread(final.exists))
         finally:
             with suppress(OSError):

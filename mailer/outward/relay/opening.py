@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
+from dataclasses import replace
 
 import aiosmtplib
 from python_socks import ProxyError, ProxyType
@@ -13,7 +15,7 @@ from python_socks.async_.asyncio import Proxy as SocksProxy
 from mailer.model.retry import Outcome
 from mailer.outward.relay.reply import read_lost
 from mailer.outward.relay.session import Offer, Session
-from mailer.outward.relay.settings import RelaySettings, is_loopback, read_proxy
+from mailer.outward.relay.settings import RelaySettings, is_loopback, read_proxy, tls_context
 from mailer.outward.relay.wire import Wire
 
 TROUBLES = (aiosmtplib.SMTPException, ProxyError, OSError)  # OSError: ssl.SSLError and TimeoutError are such
@@ -100,3 +102,23 @@ def _drop(smtp: aiosmtplib.SMTP, through: socket.socket | None) -> None:
     smtp.close()
     if through is not None:
         through.close()
+
+
+async def reach(settings: RelaySettings) -> None:
+    """Connect, secure the connection and hang up, without logging in. Raises RelayUnusable, OSError, TimeoutError.
+
+    Of OSError, ssl.SSLError tells what is wrong with the certificate.
+    """
+    if settings.folder is not None:
+        return
+    try:
+        session = await open_session(replace(settings, username=None), tls_context(settings))
+    except aiosmtplib.SMTPException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ssl.SSLError):
+            cause = cause.__cause__ or cause.__context__
+        raise (cause if isinstance(cause, ssl.SSLError) else OSError("no session")) from None
+    except ProxyError:
+        raise OSError("no proxy") from None
+    with suppress(*TROUBLES):
+        await session.close()

@@ -13,8 +13,8 @@ from pathlib import Path
 from mailer.crypto import keyfile, tokens, vault
 from mailer.crypto.keyfile.passphrase import SlotKdf
 from mailer.model.address import Address
-from mailer.model.letter import Envelope
-from mailer.model.subscriber import Drawer, Record
+from mailer.model.letter import Envelope, Peer
+from mailer.model.subscriber import Drawer, Format, Record
 
 HERE = Path(__file__).parent
 LIST = "k3v9"
@@ -27,7 +27,7 @@ def freeze_vault() -> dict[str, object]:
     record, drawer = Record(ADDRESS, drawer_key), Drawer(b"certificate" * 40, "0123456789abcdef" * 2)
     data_key, sealed_data_key = roster.new_data_key()
     index = vault.index(secrets.index_key, LIST, ADDRESS)
-    envelope = Envelope(None, Address.parse("news@example.org"))
+    envelope = Envelope(None, Address.parse("news@example.org"), Peer("2001:db8::1", "mail.example.org"))
     return {
         "service": secrets.to_payload(),
         "roster": roster.to_payload(),
@@ -57,6 +57,23 @@ def freeze_vault() -> dict[str, object]:
     }
 
 
+def freeze_drawer() -> dict[str, object]:
+    """The second form of a drawer: the first held a certificate and its fingerprint alone."""
+    subscriber, drawer_key = os.urandom(16), vault.new_key()
+    drawer = Drawer(b"certificate" * 40, "0123456789abcdef" * 2, b"\x30x509" * 90, "水 five words of it", Format.PDF)
+    return {
+        "list_id": LIST,
+        "subscriber_id": subscriber.hex(),
+        "drawer_key": drawer_key.hex(),
+        "certificate": drawer.certificate.hex(),
+        "fingerprint": drawer.fingerprint,
+        "x509": drawer.x509.hex(),
+        "passphrase": drawer.passphrase,
+        "format": drawer.format,
+        "sealed": vault.seal_drawer(drawer, drawer_key, LIST, subscriber).hex(),
+    }
+
+
 def freeze_tokens() -> dict[str, object]:
     token_key, subscriber = os.urandom(32), os.urandom(16)
     unsubscribe = tokens.derive_token(token_key, tokens.Purpose.UNSUBSCRIBE, LIST, subscriber)
@@ -81,7 +98,12 @@ def freeze_keyfile() -> dict[str, object]:
 
 
 def main() -> None:
-    for name, freeze in (("vault-1", freeze_vault), ("tokens-1", freeze_tokens), ("keyfile-1", freeze_keyfile)):
+    for name, freeze in (
+        ("vault-1", freeze_vault),
+        ("drawer-2", freeze_drawer),
+        ("tokens-1", freeze_tokens),
+        ("keyfile-1", freeze_keyfile),
+    ):
         path = HERE / f"{name}.json"
         if not path.exists():
             path.write_text(json.dumps(freeze(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

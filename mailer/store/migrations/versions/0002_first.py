@@ -108,6 +108,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("look_up", "verb", name="uq_requests_look_up_verb"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "invitations",
+        sa.Column("mark", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("list_id", sa.String(length=32), nullable=False),
+        sa.Column("batch", sa.String(length=8), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("language", sa.String(length=8), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("made", sa.Date(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("mark"),
+        sa.UniqueConstraint("list_id", "batch", "number", name="uq_invitations_batch_number"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_invitations_expires", "invitations", ["expires"], unique=False)
     op.create_index("ix_requests_expires", "requests", ["expires"], unique=False)
     op.create_table(
         "roster_data_keys",
@@ -124,6 +139,16 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("is_current"),
         postgresql_where=sa.text("is_current"),
+    )
+    op.create_table(
+        "rounds",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("before", sa.BigInteger(), nullable=False),
+        sa.Column("moment", sa.BigInteger(), nullable=False),
+        sa.Column("place", sa.LargeBinary(length=12), nullable=True),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "sightings",
@@ -189,6 +214,25 @@ def upgrade() -> None:
         sa.Column("failure", sa.String(length=16), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("job", "state", "relay", "failure"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "audit",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("moment", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("about", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "forgotten",
+        sa.Column("list_id", sa.String(length=32), nullable=False),
+        sa.Column("mark", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.PrimaryKeyConstraint("list_id", "mark"),
         sqlite_with_rowid=False,
     )
     op.create_table(
