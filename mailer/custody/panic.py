@@ -133,11 +133,16 @@ def _is_on(place: str, pid: int, lock: os.stat_result) -> bool:
         return False
     if (int(major, 16), int(minor, 16)) == (os.major(lock.st_dev), os.minor(lock.st_dev)):
         return True
-    try:  # some file systems show another device number there than stat(2)
-        opened = [path.stat() for path in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
+    with suppress(OSError):  # some file systems show another device number there than stat(2)
+        return any(_is_same(path, lock) for path in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def _is_same(path: Path, lock: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), lock)
+    except OSError:  # closed by now
         return False
-    return any(os.path.samestat(one, lock) for one in opened)
 
 
 def _parents() -> dict[int, int]:

@@ -85,6 +85,20 @@ def test_of_a_certificate_for_signing_and_one_for_encryption_the_latter_is_usabl
     assert [one.reason for one in found if isinstance(one, Refused)] == [Refusal.SIGN_ONLY]
 
 
+def test_what_a_person_made_with_openssl_is_theirs_though_it_says_that_it_is_an_authority() -> None:
+    command = [needs("openssl"), "req", "-x509", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=ada", "-days", "90"]
+    more = ["-newkey", "rsa:2048", "-addext", "subjectAltName=email:ada@reader.example"]
+    made = subprocess.run([*command, *more], capture_output=True, check=True).stdout
+    assert (
+        b"CA:TRUE"
+        in subprocess.run(
+            [needs("openssl"), "x509", "-noout", "-text"], input=made, capture_output=True, check=True
+        ).stdout
+    )
+    now = datetime.now(UTC) + timedelta(minutes=1)
+    assert isinstance(certificates.examine(made, now)[0], Certificate)
+
+
 # --- Refused ---------------------------------------------------------------------------------------------------------
 
 BAD: dict[str, tuple[Callable[[], bytes], Refusal]] = {

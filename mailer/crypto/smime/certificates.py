@@ -182,14 +182,25 @@ def _why_not_its_key(read: _Read) -> Refusal | None:
 
 
 def _why_not_its_use(read: _Read) -> Refusal | None:
-    if _is_ca(read.certificate):
-        return Refusal.CA
     usage, extended = read.extension(x509.KeyUsage), read.extension(x509.ExtendedKeyUsage)
+    if _is_ca(read.certificate) and not _is_own_root(read, usage):
+        return Refusal.CA
     if usage is not None and not usage.key_encipherment:
         return Refusal.SIGN_ONLY  # RFC 8550 §4.4.2
     if extended is not None and not any(one in extended for one in _MAIL):
         return Refusal.NOT_FOR_MAIL  # RFC 8550 §4.4.4
     return None
+
+
+def _is_own_root(read: _Read, usage: x509.KeyUsage | None) -> bool:
+    """Whether a person signed it for themselves: `openssl req -x509` makes such certificates, CA:TRUE, by default.
+
+    It has a mailbox as its other name, and may be encrypted to, as far as it says.
+    """
+    names = read.extension(x509.SubjectAlternativeName)
+    mailboxes = names.get_values_for_type(x509.RFC822Name) if names is not None else []
+    is_self_signed = read.certificate.subject == read.certificate.issuer
+    return is_self_signed and bool(mailboxes) and (usage is None or usage.key_encipherment)
 
 
 def _why_weakly_signed(read: _Read) -> Refusal | None:
