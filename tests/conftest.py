@@ -171,10 +171,11 @@ class Gnupg:
         return fingerprint
 
     def _make(self, *arguments: str, at: datetime | None) -> None:
-        """Make a key; where gpg gives up on its agent, which happens on a busy machine, once more."""
+        """Make a key; where gpg gives up on its agent, which happens on a busy machine, again with another agent."""
         for is_last in (False, False, True):
             if self._complete(*arguments, stdin=b"", at=at, check=is_last).returncode == 0:
                 return
+            subprocess.run([needs("gpgconf"), "--homedir", str(self.home), "--kill", "all"], check=True)
 
     def revoke(self, fingerprint: str) -> None:
         """Revoke a key with the revocation certificate that gpg laid aside when it made the key."""

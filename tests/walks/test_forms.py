@@ -268,9 +268,8 @@ async def without_fonts(
             found = await roster.find(tx, person)
         assert found is not None
         await choose_pdf(house, found.subscriber.id)
-        with monkeypatch.context() as patch:
-            patch.setattr(pdf.typeset, "typeset_letter", fail)
-            yield house, person, found
+        monkeypatch.setattr(pdf.typeset, "typeset_letter", fail)  # undone in order with what the test does itself
+        yield house, person, found
 
 
 async def test_one_word_is_enough_to_leave_though_no_pdf_can_be_made(
